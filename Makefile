@@ -1,0 +1,46 @@
+# Everything a newcomer or the CI needs, with nothing but Python >= 3.11 and make.
+PYTHON ?= python3
+PIP_FLAGS ?= --quiet --disable-pip-version-check
+DEMO := .venv
+TEST := .venv-test
+BIN := $(TEST)/bin
+
+.PHONY: demo test check fix bench schema clean
+
+demo: $(DEMO)/installed
+	rm -rf demo
+	$(DEMO)/bin/pmcore demo --out demo
+
+test: $(TEST)/installed
+	$(BIN)/python -m pytest
+
+check: $(TEST)/installed
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fix: $(TEST)/installed
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(TEST)/installed
+	$(BIN)/python -m benchmarks
+
+schema: $(TEST)/installed
+	$(BIN)/python -m pmcore.reports.json_report > docs/report.schema.json
+
+clean:
+	rm -rf $(DEMO) $(TEST) demo build *.egg-info
+
+# An installation is renewed when what it installs from has changed.
+$(DEMO)/installed: setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(DEMO)
+	$(DEMO)/bin/python -m pip install $(PIP_FLAGS) -c constraints.txt ".[onnx]"
+	touch $@
+
+$(TEST)/installed: setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(TEST)
+	$(BIN)/python -m pip install $(PIP_FLAGS) -c constraints.txt setuptools
+	$(BIN)/python -m pip install $(PIP_FLAGS) -c constraints.txt -e ".[dev]"
+	touch $@

@@ -1,0 +1,253 @@
+"""Which tensor holds the predictions, and which one comes before the activation that ends the model."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.special import expit, log_softmax, softmax
+
+from pmcore.errors import InputError, ModelError
+from pmcore.interfaces import Array, Floats
+from pmcore_onnx.graph import Graph, attribute
+
+if TYPE_CHECKING:
+    from onnx import NodeProto, ValueInfoProto
+
+_PASS = frozenset(
+    {"Identity", "Cast", "Squeeze", "Unsqueeze", "Reshape", "Flatten", "Transpose", "Dropout", "Normalizer"}
+)
+_LABEL_PASS = _PASS | {"ArrayFeatureExtractor", "Gather"}
+_REGRESSORS = frozenset({"LinearRegressor", "TreeEnsembleRegressor", "SVMRegressor"})
+_CLASSIFIERS = frozenset({"LinearClassifier", "TreeEnsembleClassifier"})
+_FLOATS = frozenset({1, 10, 11, 16})
+
+
+class Ending(StrEnum):
+    """How a model turns its scores into the predictions that it returns."""
+
+    NONE = "none"
+    SOFTMAX = "softmax"
+    LOG_SOFTMAX = "log-softmax"
+    SIGMOID = "sigmoid"
+    COMPLEMENT = "two columns of one sigmoid"
+
+    def scores(self, before: Array) -> Array:
+        """Return the scores (b, k) behind the predictions: one column where two are of one sigmoid."""
+        return before[:, -1:] if self is Ending.COMPLEMENT else before
+
+    def apply(self, before: Array) -> Floats:
+        """Return what the activation makes of the tensor before it, (b, k) float64."""
+        wide: Floats = before.astype(np.float64)
+        if self is Ending.SOFTMAX:
+            wide = softmax(wide, axis=1)
+        elif self is Ending.LOG_SOFTMAX:
+            wide = log_softmax(wide, axis=1)
+        elif self is Ending.SIGMOID:
+            wide = expit(wide)
+        elif self is Ending.COMPLEMENT:
+            wide = np.hstack([expit(-wide[:, -1:]), expit(wide[:, -1:])])
+        return wide
+
+
+@dataclass(frozen=True)
+class Head:
+    """What the graph says about its predictions.
+
+    Parameters
+    ----------
+    output : the tensor that the model returns as predictions
+    before : the tensor before its last activation, or None where there is none or it cannot be read
+    ending : the activation between the two
+    raw : the classifier output whose untransformed scores `before` is to name: that tensor must be made
+    probabilities : whether the graph says that `output` holds probabilities that cannot be traced to scores
+    regressor : whether the graph ends in an operator that predicts values
+    notes : what a reader of the report must know
+    """
+
+    output: str
+    before: str | None = None
+    ending: Ending = Ending.NONE
+    raw: str | None = None
+    probabilities: bool = False
+    regressor: bool = False
+    notes: tuple[str, ...] = ()
+
+    def without_step(self) -> Head:
+        """Return the same head, read after its activation."""
+        return replace(self, before=None, raw=None, ending=Ending.NONE, probabilities=False)
+
+
+def find_head(graph: Graph, wanted: str | None, path: Path) -> Head:
+    """Choose the output that holds the predictions and look behind it.
+
+    Parameters
+    ----------
+    wanted : the name of the output, or None to choose: a row of floats per record first, and among these one
+        called logits, then one that ends in an activation; then labels behind which scores are found
+    path : the model's file, for messages
+
+    Raises
+    ------
+    InputError
+        The model has no output of the name that is wanted.
+    ModelError
+        The model returns labels alone.
+    """
+    outputs = list(graph.model.graph.output)
+    names = [value.name for value in outputs]
+    if wanted is not None:
+        if wanted not in names:
+            near = difflib.get_close_matches(wanted, names, n=1)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            raise InputError(f"{path}: has no output {wanted!r}{hint}; its outputs are {', '.join(map(repr, names))}")
+        head = _behind(graph, outputs[names.index(wanted)])
+        if head is None:
+            raise ModelError(f"{path}: output {wanted!r} holds labels; --output must name one with scores")
+        return head
+    ranked = sorted((value for value in outputs if _is_float(graph, value)), key=lambda v: _rank(graph, v))
+    if ranked:
+        best = ranked[0]
+        head = trace(graph, best.name)
+        rivals = [value.name for value in ranked if _rank(graph, value) == _rank(graph, best)]
+        if len(rivals) > 1:
+            found = ", ".join(map(repr, rivals))
+            note = f"Outputs {found} may all hold predictions: {best.name!r} is read (choose with --output)."
+            head = replace(head, notes=(*head.notes, note))
+        return head
+    for value in outputs:
+        head = _behind(graph, value)
+        if head is not None:
+            return head
+    raise ModelError(
+        f"{path}: returns labels alone ({', '.join(map(repr, names))}) whose scores cannot be read; "
+        "export the model with its logits or probabilities"
+    )
+
+
+def trace(graph: Graph, output: str) -> Head:
+    """Walk back from a tensor to the activation that made it."""
+    node = graph.producers.get(output)
+    if node is not None and node.op_type == "ZipMap":
+        output = node.input[0]
+    name, normalised = output, False
+    while (node := graph.producers.get(name)) is not None and node.op_type in _PASS:
+        normalised |= node.op_type == "Normalizer"
+        name = node.input[0]
+    if node is None:
+        return Head(output)
+    head = _ended(graph, node, name, output)
+    if normalised and head.ending is not Ending.SOFTMAX:
+        return Head(output, probabilities=True)
+    return head
+
+
+def _ended(graph: Graph, node: NodeProto, name: str, output: str) -> Head:
+    kind = node.op_type
+    simple = {"Softmax": Ending.SOFTMAX, "LogSoftmax": Ending.LOG_SOFTMAX, "Sigmoid": Ending.SIGMOID}
+    if kind in simple:
+        return Head(output, node.input[0], simple[kind])
+    if kind == "Exp" and _is_log_probability(graph, node.input[0]):
+        return Head(output, node.input[0], Ending.SOFTMAX)
+    if kind == "Div" and (exponent := _decomposed_softmax(graph, node)) is not None:
+        return Head(output, exponent, Ending.SOFTMAX)
+    if kind == "Concat" and (score := _one_sigmoid(graph, node)) is not None:
+        return Head(output, score, Ending.COMPLEMENT)
+    if kind in _CLASSIFIERS and len(node.output) > 1 and name == node.output[1]:
+        return _classifier(node, output)
+    return Head(output, regressor=kind in _REGRESSORS, probabilities=kind == "SVMClassifier")
+
+
+def _classifier(node: NodeProto, output: str) -> Head:
+    transform = attribute(node, "post_transform")
+    kind = transform.s.decode() if transform is not None else "NONE"
+    if kind == "NONE":
+        return Head(output, probabilities=node.op_type == "TreeEnsembleClassifier")
+    labels = [found for found in node.attribute if found.name.startswith("classlabels_")]
+    classes = max((len(found.ints) + len(found.strings) for found in labels), default=0)
+    text = any(found.strings for found in labels)
+    notes = ("Classes are counted by position; the file names them by text.",) if text else ()
+    raw = node.output[1]
+    if kind == "SOFTMAX":
+        return Head(output, f"{raw}_before_transform", Ending.SOFTMAX, raw, notes=notes)
+    if kind == "LOGISTIC":
+        ending = Ending.COMPLEMENT if classes == 2 else Ending.SIGMOID
+        return Head(output, f"{raw}_before_transform", ending, raw, notes=notes)
+    return Head(output, probabilities=True, notes=notes)
+
+
+def _decomposed_softmax(graph: Graph, node: NodeProto) -> str | None:
+    """Return x if a Div is exp(x) / sum(exp(x))."""
+    top, bottom = (_skip(graph, tensor) for tensor in node.input)
+    if top is None or bottom is None or (top.op_type, bottom.op_type) != ("Exp", "ReduceSum"):
+        return None
+    return top.input[0] if _skip(graph, bottom.input[0]) is top else None
+
+
+def _one_sigmoid(graph: Graph, node: NodeProto) -> str | None:
+    """Return x if a Concat is (1 - sigmoid(x), sigmoid(x))."""
+    if len(node.input) != 2:
+        return None
+    minus, sigmoid = (_skip(graph, tensor) for tensor in node.input)
+    if minus is None or sigmoid is None or (minus.op_type, sigmoid.op_type) != ("Sub", "Sigmoid"):
+        return None
+    return sigmoid.input[0] if _skip(graph, minus.input[1]) is sigmoid else None
+
+
+def _is_log_probability(graph: Graph, name: str) -> bool:
+    """Tell whether a tensor is x - logsumexp(x), as naive Bayes exports write it, or LogSoftmax."""
+    node = graph.producers.get(name)
+    if node is None:
+        return False
+    if node.op_type == "LogSoftmax":
+        return True
+    below = _skip(graph, node.input[1]) if node.op_type == "Sub" else None
+    return below is not None and below.op_type == "ReduceLogSumExp"
+
+
+def _behind(graph: Graph, value: ValueInfoProto) -> Head | None:
+    """Return the head of an output of any type: of labels, that of the scores that they were chosen by."""
+    if _is_float(graph, value):
+        return trace(graph, value.name)
+    name = value.name
+    while (node := graph.producers.get(name)) is not None and node.op_type in _LABEL_PASS:
+        name = node.input[1] if node.op_type in ("ArrayFeatureExtractor", "Gather") else node.input[0]
+    if node is None:
+        return None
+    if node.op_type == "ArgMax":
+        head = trace(graph, node.input[0])
+    elif node.op_type in _CLASSIFIERS and len(node.output) > 1:
+        head = trace(graph, node.output[1])
+    else:
+        return None
+    note = f"The model returns labels ({value.name!r}); the scores behind them are read."
+    return replace(head, notes=(*head.notes, note))
+
+
+def _rank(graph: Graph, value: ValueInfoProto) -> tuple[int, int]:
+    """Return how unlikely an output is to hold the predictions; the smallest is taken."""
+    dims = value.type.tensor_type.shape.dim if value.type.HasField("tensor_type") else ()
+    flat = len(dims) <= 2 or all(dim.dim_value == 1 for dim in dims[2:])
+    head = trace(graph, value.name)
+    ended = head.ending is not Ending.NONE or head.probabilities
+    named = "logit" in value.name.lower()
+    return (int(not flat), 0 if named else 1 if ended else 2)
+
+
+def _is_float(graph: Graph, value: ValueInfoProto) -> bool:
+    kind = value.type.WhichOneof("value")
+    if kind == "tensor_type":
+        return value.type.tensor_type.elem_type in _FLOATS
+    node = graph.producers.get(value.name)
+    return node is not None and (node.op_type == "ZipMap" or kind is None)
+
+
+def _skip(graph: Graph, name: str) -> NodeProto | None:
+    node = graph.producers.get(name)
+    while node is not None and node.op_type in _PASS:
+        node = graph.producers.get(node.input[0])
+    return node

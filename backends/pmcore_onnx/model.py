@@ -1,0 +1,286 @@
+"""An exported ONNX model, as ONNX Runtime answers for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar, Self
+
+import numpy as np
+
+from pmcore.errors import AuditError, InputError
+from pmcore.interfaces import (
+    Array,
+    Inputs,
+    Layer,
+    LoadOptions,
+    Model,
+    ModelDescription,
+    Outputs,
+    TensorSpec,
+    Want,
+)
+from pmcore_onnx.dense import write_dense
+from pmcore_onnx.feeding import Feed, read_feed
+from pmcore_onnx.files import looks_like_onnx
+from pmcore_onnx.graph import Graph, drop_weights, read_model
+from pmcore_onnx.head import Head, find_head
+from pmcore_onnx.layers import LayerTable, precision_of, read_layers
+from pmcore_onnx.reading import Reading, check_shape, presume, rows, settle
+from pmcore_onnx.rewrite import Edit, edited, is_as_it_stands
+from pmcore_onnx.session import Device, Session, Settings, open_session
+
+_SAMPLE = 32
+"""Records that are looked at before the first query."""
+
+
+@dataclass(frozen=True)
+class OnnxOptions(LoadOptions):
+    """Options of the ONNX Runtime backend.
+
+    Parameters
+    ----------
+    tf32 : whether CUDA may round the inputs of matrix products to TF32; if not, figures are float32's
+    """
+
+    tf32: bool = False
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What the file says about itself."""
+
+    precision: str
+    runtime: str
+    properties: Mapping[str, str]
+
+
+class OnnxModel(Model):
+    """A model in an ONNX file, run by ONNX Runtime; one that ends in probabilities is read before them."""
+
+    options: ClassVar[type[LoadOptions]] = OnnxOptions
+    suffixes: ClassVar[tuple[str, ...]] = (".onnx",)
+
+    def __init__(
+        self,
+        path: Path,
+        options: LoadOptions,
+        settings: Settings,
+        edit: Edit,
+        session: Session,
+        feed: Feed,
+        head: Head,
+        reading: Reading,
+        facts: _Facts,
+    ) -> None:
+        self._path = path
+        self._options = options
+        self._settings = settings
+        self._edit = edit
+        self._session: Session | None = session
+        self._feed = feed
+        self._head = head
+        self._reading = reading
+        self._facts = facts
+        self._batch_notes: tuple[str, ...] = _batch_notes(feed)
+        self._table: LayerTable | None = None
+        self._deeper: dict[tuple[str, ...], Session] = {}
+
+    @classmethod
+    def recognises(cls, path: Path, head: bytes) -> bool:
+        """Tell an ONNX file by its suffix, or by how it begins."""
+        return path.suffix.lower() in cls.suffixes or looks_like_onnx(head)
+
+    @classmethod
+    def load(cls, source: Path, options: LoadOptions) -> Self:
+        """Load a model; see `Model.load`. The file is never changed, and nothing is written."""
+        tf32 = options.tf32 if isinstance(options, OnnxOptions) else False
+        if options.threads is not None and options.threads < 1:
+            raise InputError(f"threads {options.threads} cannot be had; give a number from 1 on, or none")
+        settings = Settings(Device.parse(options.device), options.threads, tf32)
+        model = read_model(source)
+        import onnxruntime
+
+        graph = Graph(model)
+        head = find_head(graph, options.output, source)
+        facts = _Facts(
+            precision_of(graph),
+            f"onnxruntime {onnxruntime.__version__}",
+            {entry.key: entry.value for entry in model.metadata_props}
+            | (
+                {"producer_name": f"{model.producer_name} {model.producer_version}".strip()}
+                if model.producer_name
+                else {}
+            ),
+        )
+        wanted = (head.output,) if head.before is None else (head.before, head.output)
+        edit = Edit(wanted, head.raw, head.before if head.raw is not None else None)
+        payload = None if is_as_it_stands(graph, edit) else edited(model, edit, source)
+        del graph, model
+        session = open_session(source, settings, payload)
+        feed = read_feed(session.runtime, (head.output,), source)
+        columns = _columns(session, feed, wanted, source)
+        reading = presume(head, columns, options.task, source)
+        return cls(source, options, settings, edit, session, feed, head, reading, facts)
+
+    @classmethod
+    def write_dense(cls, path: Path, weights: Sequence[Array], biases: Sequence[Array]) -> None:
+        """Write a dense network as an ONNX file; see `pmcore.interfaces.Model.write_dense`."""
+        write_dense(path, weights, biases)
+
+    def describe(self) -> ModelDescription:
+        """Return what the model is; before `prepare`, as far as its graph tells."""
+        reading = self._reading
+        return ModelDescription(
+            inputs=self._feed.specs,
+            task=reading.task,
+            classes=reading.classes,
+            output=reading.tensor,
+            scale=reading.scale,
+            device=self._open().shown_device,
+            precision=self._facts.precision,
+            runtime=self._facts.runtime,
+            pre_softmax=reading.tensor != self._head.output,
+            resolution_limited=reading.limited,
+            batch=self._feed.batch,
+            properties=self._facts.properties,
+            notes=(*reading.notes, *self._batch_notes),
+        )
+
+    def prepare(self, sample: Inputs) -> None:
+        """Free a fixed batch if that changes no answer, and settle what the numbers are."""
+        some = {name: array[:_SAMPLE] for name, array in sample.items()}
+        records = min((len(array) for array in some.values()), default=0)
+        if records == 0:
+            return
+        if self._feed.batch is not None and records > 1:
+            self._free_batch(some)
+        answers = self._feed.ask(self._open(), self._edit.outputs, some)
+        flat = [rows(a, records, n, self._path) for a, n in zip(answers, self._edit.outputs, strict=True)]
+        before = flat[0] if len(flat) > 1 else None
+        self._reading = settle(self._head, before, flat[-1], self._options.task, self._path)
+
+    def predict(self, inputs: Inputs) -> Array:
+        """Return predictions, shape (b, k), in their own type; float16 is widened to float32."""
+        (answer,) = self._feed.ask(self._open(), (self._reading.tensor,), inputs)
+        records = len(next(iter(inputs.values())))
+        return self._reading.ending.scores(rows(answer, records, self._reading.tensor, self._path))
+
+    def layers(self) -> Sequence[Layer]:
+        """Return the operations on the records, in order of computation."""
+        return self._layers().layers
+
+    def activations(self, inputs: Inputs, layers: Sequence[str]) -> Mapping[str, Array]:
+        """Return the outputs of layers that are given by name or by index, each (b, ...)."""
+        tensors = self._tensors(layers)
+        answers = self._feed.ask(self._looking_at(tensors), tuple(tensors.values()), inputs)
+        return dict(zip(tensors, answers, strict=True))
+
+    def ask(self, inputs: Inputs, labels: Array, want: Want) -> Outputs:
+        """Answer everything in `want` about one batch in one pass."""
+        if not (want.predictions and want.activations) or want.gradients:
+            return super().ask(inputs, labels, want)
+        tensors = self._tensors(sorted(want.activations))
+        names = tuple(dict.fromkeys((self._reading.tensor, *tensors.values())))
+        answers = dict(zip(names, self._feed.ask(self._looking_at(tensors), names, inputs), strict=True))
+        flat = rows(answers[self._reading.tensor], len(labels), self._reading.tensor, self._path)
+        return Outputs(
+            task=self._reading.task,
+            scale=self._reading.scale,
+            labels=labels,
+            predictions=self._reading.ending.scores(flat),
+            activations={name: answers[tensor] for name, tensor in tensors.items()},
+        )
+
+    def close(self) -> None:
+        """Release the sessions."""
+        self._session = None
+        self._deeper.clear()
+
+    def _open(self) -> Session:
+        if self._session is None:
+            raise AuditError(f"{self._path}: was closed; load the model again")
+        return self._session
+
+    def _layers(self) -> LayerTable:
+        if self._table is None:
+            model = read_model(self._path)
+            drop_weights(model)
+            self._table = read_layers(Graph(model))
+        return self._table
+
+    def _tensors(self, layers: Sequence[str]) -> dict[str, str]:
+        return {name: self._layers().tensor(name, self._path) for name in layers}
+
+    def _looking_at(self, tensors: Mapping[str, str]) -> Session:
+        """Return a session that gives these tensors beside the predictions; kept until others are wanted."""
+        self._open()
+        key = tuple(sorted(set(tensors.values())))
+        if key not in self._deeper:
+            edit = replace(self._edit, outputs=tuple(dict.fromkeys((*self._edit.outputs, *key))))
+            payload = edited(read_model(self._path), edit, self._path)
+            self._deeper = {key: open_session(self._path, self._settings, payload)}
+        return self._deeper[key]
+
+    def _free_batch(self, sample: Inputs) -> None:
+        """Replace the session by one whose batch is free, if it answers each record as the fixed one does."""
+        edit = replace(self._edit, free_batch=self._feed.batch)
+        expected = self._feed.ask(self._open(), edit.outputs, sample)
+        try:
+            payload = edited(read_model(self._path), edit, self._path)
+            session = open_session(self._path, self._settings, payload)
+            feed = read_feed(session.runtime, (self._head.output,), self._path)
+            found = feed.ask(session, edit.outputs, sample)
+        except AuditError:
+            return
+        if feed.batch is None and not feed.single and all(map(_same, found, expected)):
+            self._batch_notes = (
+                f"The file's fixed batch of {self._feed.batch} was made free; "
+                f"{len(expected[0])} records are answered as before.",
+            )
+            self._session, self._feed, self._edit = session, feed, edit
+            self._deeper.clear()
+
+
+def _columns(session: Session, feed: Feed, wanted: Sequence[str], path: Path) -> int | None:
+    """Return the number of predictions per record, from the shapes or else from a record of zeros."""
+    declared = {value.name: value.shape for value in session.runtime.get_outputs()}
+    for name in wanted:
+        shape = declared.get(name) or ()
+        if feed.single:
+            shape = (None, *shape)
+        if shape:
+            columns = check_shape(shape, name, path)
+            if columns is not None:
+                return columns
+    blank = {spec.name: _zeros(spec) for spec in feed.specs}
+    try:
+        answer = feed.ask(session, wanted[:1], blank)[0]
+    except AuditError:
+        return None
+    return check_shape(answer.shape, wanted[0], path) if answer.ndim else None
+
+
+def _zeros(spec: TensorSpec) -> Array:
+    shape = tuple(size or 1 for size in spec.record_shape)
+    return np.zeros((1, *shape), dtype=spec.dtype)
+
+
+def _batch_notes(feed: Feed) -> tuple[str, ...]:
+    if feed.single:
+        return ("The model takes no batch: records are sent one by one.",)
+    if feed.batch is None:
+        return ()
+    how = "one by one" if feed.batch == 1 else f"{feed.batch} at a time"
+    return (f"The model has a fixed batch of {feed.batch}: records are sent {how}.",)
+
+
+def _same(found: Array, expected: Array) -> bool:
+    if found.shape != expected.shape:
+        return False
+    if expected.dtype.kind != "f":
+        return bool(np.array_equal(found, expected))
+    share = 1e-5 if expected.dtype.itemsize >= 4 else 2e-3
+    top = float(np.max(np.abs(expected[np.isfinite(expected)]), initial=0.0))
+    return bool(np.allclose(found, expected, rtol=0.0, atol=share * top, equal_nan=True))

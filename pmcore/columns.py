@@ -1,0 +1,172 @@
+"""Records from tables of columns, .csv and .parquet: one column is the label, the others are the features."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, NoReturn, TextIO
+
+import numpy as np
+
+from pmcore.errors import InputError
+from pmcore.interfaces import Reader, Table
+from pmcore.outputs import Array
+from pmcore.tables import checked_table, choose_inputs, look
+
+DELIMITERS = ",;\t"
+EXACT = 2.0**53
+"""Whole numbers up to here are exact in float64."""
+
+
+class CsvReader(Reader):
+    """A text table with a header row, separated by comma, semicolon or tab; UTF-8, with or without BOM."""
+
+    suffixes: ClassVar[tuple[str, ...]] = (".csv",)
+
+    def read(self, path: Path, x_keys: Sequence[str], y_key: str) -> Table:
+        """Read the feature columns as one input "x", (n, d) int64 if all are whole numbers, else float64."""
+        look(path)
+        try:
+            with path.open(encoding="utf-8-sig", newline="") as stream:
+                header, delimiter = _header(path, stream)
+                columns = _feature_columns(path, x_keys, y_key, header)
+                first = next((line for line in stream if line.strip()), "")
+                if not first:
+                    raise InputError(f"{path}: holds no records below its header row")
+            values = _parse(path, header, delimiter)
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path}: byte {error.start} is not UTF-8 text - save it as UTF-8 CSV") from None
+        except csv.Error as error:
+            raise InputError(f"{path}: not a CSV table: {error}") from None
+        cells = dict(zip(header, next(csv.reader([first], delimiter=delimiter)), strict=False))
+        labels = _narrowed(values[:, header.index(y_key)], [cells[y_key]])
+        x = values[:, [header.index(name) for name in columns]]
+        return checked_table(path, {"x": _narrowed(x, [cells[name] for name in columns])}, labels, y_key, (path,))
+
+
+class ParquetReader(Reader):
+    """An Apache Parquet table; list columns are inputs of their own, single numbers become one input "x"."""
+
+    suffixes: ClassVar[tuple[str, ...]] = (".parquet",)
+
+    def read(self, path: Path, x_keys: Sequence[str], y_key: str) -> Table:
+        """Read the named columns; without names "x" if it is there, or else all but the label."""
+        head = look(path)
+        try:
+            import pyarrow
+            import pyarrow.parquet
+        except ImportError:
+            raise InputError(f"{path}: needs pyarrow; try: pip install 'pmcore[parquet]'") from None
+        if not head.startswith(b"PAR1"):
+            raise InputError(f"{path}: not a Parquet file")
+        try:
+            with pyarrow.parquet.ParquetFile(path) as file:
+                columns = choose_inputs(path, x_keys, y_key, file.schema_arrow.names, "column")
+                table = file.read(columns=[*columns, y_key])
+        except (pyarrow.ArrowException, OSError):
+            raise InputError(f"{path}: damaged or cut short - copy or download it again") from None
+        arrays = {name: _column(path, name, table.column(name)) for name in (*columns, y_key)}
+        labels = arrays.pop(y_key)
+        if all(array.ndim == 1 for array in arrays.values()) and len(labels):
+            for name, array in arrays.items():
+                checked_table(path, {name: array}, labels, y_key, (path,))
+            arrays = {"x": np.stack(list(arrays.values()), axis=1)}
+        return checked_table(path, arrays, labels, y_key, (path,))
+
+
+def _header(path: Path, stream: TextIO) -> tuple[list[str], str]:
+    """Return the column names and the delimiter that separates most of them."""
+    line = stream.readline()
+    delimiter = max(DELIMITERS, key=line.count)
+    header = [name.strip() for name in next(csv.reader([line], delimiter=delimiter), [])]
+    if header and all(_is_number(name) for name in header):
+        raise InputError(f"{path}: line 1 holds numbers - a header row with the column names must come first")
+    for position, name in enumerate(header, start=1):
+        if not name:
+            raise InputError(f"{path}: column {position} has no name - name it, or drop it if it numbers the rows")
+        if name in header[: position - 1]:
+            raise InputError(f"{path}: column {name!r} occurs twice - rename one")
+    return header, delimiter
+
+
+def _feature_columns(path: Path, x_keys: Sequence[str], y_key: str, header: Sequence[str]) -> tuple[str, ...]:
+    if not x_keys and y_key in header and len(header) > 1:
+        return tuple(name for name in header if name != y_key)
+    return choose_inputs(path, x_keys, y_key, header, "column")
+
+
+def _parse(path: Path, header: Sequence[str], delimiter: str) -> Array:
+    """Return all cells, shape (n, columns) float64."""
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        stream.readline()
+        try:
+            values = np.loadtxt(stream, dtype=np.float64, delimiter=delimiter, comments=None, quotechar='"', ndmin=2)
+        except UnicodeDecodeError:
+            raise
+        except ValueError as error:
+            _complain(path, header, delimiter, str(error))
+    if values.shape[1] != len(header):
+        _complain(path, header, delimiter, f"{values.shape[1]} columns, the header row has {len(header)}")
+    return values
+
+
+def _complain(path: Path, header: Sequence[str], delimiter: str, otherwise: str) -> NoReturn:
+    """Find the first cell that cannot be read, and name it."""
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        rows = csv.reader(stream, delimiter=delimiter)
+        next(rows)
+        for row in rows:
+            where = f"{path}: line {rows.line_num}"
+            if not row:
+                continue
+            if len(row) != len(header):
+                raise InputError(f"{where}: {len(row)} columns, the header row has {len(header)}")
+            for name, cell in zip(header, row, strict=True):
+                if not cell.strip():
+                    raise InputError(f"{where}: column {name!r} is empty - fill it in or leave the record out")
+                if not _is_number(cell):
+                    comma = _is_number(cell.replace(",", ".", 1))
+                    remedy = "write decimal points, not commas" if comma else "encode text as numbers"
+                    raise InputError(f"{where}: column {name!r}: {cell.strip()[:40]!r} - {remedy}")
+    raise InputError(f"{path}: {otherwise.splitlines()[0]}")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return "_" not in text
+
+
+def _narrowed(values: Array, first_cells: Sequence[str]) -> Array:
+    """Return whole numbers as int64 where they are also written as such, anything else as it is."""
+    try:
+        [int(cell) for cell in first_cells]
+    except ValueError:
+        return np.ascontiguousarray(values)
+    with np.errstate(invalid="ignore"):
+        whole = bool((np.abs(values) <= EXACT).all() and (values == np.rint(values)).all())
+    return values.astype(np.int64) if whole else np.ascontiguousarray(values)
+
+
+def _column(path: Path, name: str, column: Any) -> Array:
+    """Return a column as an array: (n,) of numbers, or (n, …) of lists of one length."""
+    if column.null_count:
+        row = next(index for index, value in enumerate(column) if not value.is_valid)
+        raise InputError(f"{path}: {name}[{row}] is empty - fill it in or leave the record out")
+    flat, shape = column.combine_chunks(), [len(column)]
+    while hasattr(flat, "flatten") and hasattr(flat.type, "value_type") and hasattr(flat, "value_lengths"):
+        lengths = np.asarray(flat.value_lengths())
+        if len(lengths) and (lengths != lengths[0]).any():
+            row = int(np.flatnonzero(lengths != lengths[0])[0])
+            raise InputError(
+                f"{path}: {name}[{row}] has {lengths[row]} values, {name}[0] has {lengths[0]} - pad or cut"
+            )
+        shape.append(int(lengths[0]) if len(lengths) else 0)
+        flat = flat.flatten()
+    if flat.null_count:
+        raise InputError(f"{path}: {name} has empty values - fill them in")
+    array: Array = flat.to_numpy(zero_copy_only=False).reshape(shape)
+    return array

@@ -1,0 +1,127 @@
+"""The arguments of an audit on the command line: every one is a key of the audit file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import rich_click as click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+click.rich_click.MAX_WIDTH = 100
+click.rich_click.OPTION_GROUPS = {
+    f"pmcore {command}": [
+        {
+            "name": "Records",
+            "options": [
+                "--members",
+                "--non-members",
+                "--population",
+                "--population-share",
+                "--x-key",
+                "--y-key",
+                "--drop-overlap",
+            ],
+        },
+        {
+            "name": "Inputs, as the model wants them",
+            "options": [
+                "--scale",
+                "--mean",
+                "--std",
+                "--layout",
+                "--dtype",
+                "--flatten",
+                "--expected-accuracy",
+            ],
+        },
+        {"name": "Attacks", "options": ["--attack", "--fpr", "--seed"]},
+        {
+            "name": "Model",
+            "options": ["--backend", "--device", "--threads", "--batch-size", "--output", "--task"],
+        },
+        {
+            "name": "Report",
+            "options": ["--out", "--force", "--report", "--save-signals", "--json", "--quiet"],
+        },
+        {"name": "General", "options": ["--config", "--no-third-party", "--debug", "--help"]},
+    ]
+    for command in ("audit", "plan")
+}
+
+_PREPROCESSING = ("scale", "mean", "std", "layout", "dtype", "flatten")
+_PLURAL = {"attack": "attacks", "report": "reports", "x_key": "x_keys"}
+
+_OPTIONS = (
+    click.argument("model", required=False),
+    click.option("--config", type=click.Path(path_type=Path), help="Audit file (YAML); flags win over its keys."),
+    click.option("--members", metavar="FILE", help="Records that trained the model (.npz, .npy, .csv, .parquet)."),
+    click.option("--non-members", metavar="FILE", help="Records of the same kind that did not."),
+    click.option(
+        "--population",
+        metavar="FILE",
+        help="More records that did not train it. Default: a share of the non-members is set aside.",
+    ),
+    click.option("--population-share", type=float, help="Share of the non-members set aside. Default: one third."),
+    click.option("--x-key", multiple=True, metavar="KEY", help="Name of an input in the files; repeatable."),
+    click.option("--y-key", metavar="KEY", help="Name of the labels in the files. Default: y."),
+    click.option("--drop-overlap", is_flag=True, default=None, help="Drop records that stand in two roles."),
+    click.option("--scale", metavar="NUMBER", help="Multiply inputs: 1/255 or 0.0039."),
+    click.option("--mean", metavar="A,B,C", help="Subtract, per channel, after scaling."),
+    click.option("--std", metavar="A,B,C", help="Divide by, per channel, after the mean."),
+    click.option("--layout", metavar="NAME", help="Layout that the model wants: nchw, nhwc or as-is."),
+    click.option("--dtype", metavar="NAME", help="Type to compute in before the model's own."),
+    click.option("--flatten", is_flag=True, default=None, help="Send each record as one row of numbers."),
+    click.option(
+        "--expected-accuracy",
+        type=float,
+        metavar="RATE",
+        help="Accuracy the model is known to have on new records, such as 0.91; another one makes it INVALID.",
+    ),
+    click.option(
+        "--attack",
+        multiple=True,
+        metavar="NAME[:option=value,…]",
+        help="Attack to run; repeatable. Default: population.",
+    ),
+    click.option("--fpr", metavar="A,B,…", help="False-positive rates to report. Default: 0.1,0.01,0.001."),
+    click.option("--seed", type=int, help="Fixes everything that is drawn. Default: 0."),
+    click.option("--backend", metavar="NAME[:option=value,…]", help="Default: found from the file."),
+    click.option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, tensorrt. Default: auto."),
+    click.option("--threads", type=int, help="Threads of the runtime."),
+    click.option("--batch-size", metavar="N", help="Records per query, or auto (the default)."),
+    click.option("--output", metavar="NAME", help="Output of the model that holds the predictions."),
+    click.option("--task", metavar="NAME", help="multiclass, binary, multilabel or regression."),
+    click.option("--out", metavar="DIR", help="Folder for the report. Without it, nothing is written."),
+    click.option("--force", is_flag=True, default=None, help="Write into a folder that is not empty."),
+    click.option("--report", multiple=True, metavar="NAME", help="Form to write; repeatable. Default: json, plots."),
+    click.option("--save-signals", is_flag=True, default=None, help="Write every signal to signals.npz."),
+    click.option("--no-third-party", is_flag=True, help="Load no plugin of another distribution."),
+    click.option("--debug", is_flag=True, help="Show the traceback of every error."),
+)
+
+
+def audit_arguments(command: F) -> F:
+    """Give a command all arguments of an audit; it receives them as one dict, see `settings_of`."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def settings_of(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the keys of the audit file that were given as flags."""
+    settings: dict[str, Any] = {}
+    for flag, value in given.items():
+        if flag in ("config", "debug") or value is None or value == () or value is False:
+            continue
+        if flag in _PREPROCESSING:
+            settings.setdefault("preprocessing", {})[flag] = value
+        elif flag == "no_third_party":
+            settings["third_party"] = False
+        elif flag == "fpr":
+            settings["fpr"] = [part.strip() for part in value.split(",")]
+        else:
+            settings[_PLURAL.get(flag, flag)] = value
+    return settings

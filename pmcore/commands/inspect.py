@@ -1,0 +1,99 @@
+"""`pmcore inspect`: what a model file holds, as pmcore sees it."""
+
+from __future__ import annotations
+
+import os
+
+import rich_click as click
+
+from pmcore.installed import PluginPolicy
+from pmcore.interfaces import Model, ModelDescription
+
+
+@click.command(name="inspect")
+@click.argument("model")
+@click.option("--backend", metavar="NAME[:option=value,…]", help="Default: found from the file.")
+@click.option("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:1, tensorrt.")
+@click.option("--threads", type=int, help="Threads of the runtime.")
+@click.option("--output", metavar="NAME", help="Output of the model that holds the predictions.")
+@click.option("--no-third-party", is_flag=True, help="Load no plugin of another distribution.")
+@click.option("--debug", is_flag=True, help="Show the traceback of every error.")
+def command(
+    *,
+    model: str,
+    backend: str | None,
+    device: str,
+    threads: int | None,
+    output: str | None,
+    no_third_party: bool,
+    debug: bool,
+) -> int:
+    """Show what MODEL holds: inputs, outputs, classes, layers, and the attacks that can run on it."""
+    from pmcore.backend import load_model
+    from pmcore.installed import policy_from_environment
+    from pmcore.probe import prepare_on_noise
+
+    policy = policy_from_environment(os.environ, no_third_party)
+    loaded = load_model(model, policy, backend=backend, device=device, threads=threads, output=output)
+    note = prepare_on_noise(loaded.model)
+    description = loaded.model.describe()
+    click.echo(f"{loaded.path}   sha256 {loaded.sha256}")
+    click.echo(f"backend       {loaded.plugin.name}, {description.runtime}, {description.device}")
+    _echo_description(description)
+    for line in (*description.notes, *([note] if note else [])):
+        click.echo(f"note          {line}")
+    click.echo(f"capabilities  {', '.join(sorted(loaded.model.capabilities))}")
+    for key, value in description.properties.items():
+        shown = value if len(value) <= 60 else f"{value[:57]}…"
+        click.echo(f"property      {key} = {shown}")
+    _echo_attacks(loaded.model, policy)
+    _echo_layers(loaded.model)
+    loaded.model.close()
+    return 0
+
+
+def _echo_description(description: ModelDescription) -> None:
+    for spec in description.inputs:
+        click.echo(f"input         {spec}")
+    scale = "pre-softmax logits" if description.pre_softmax else description.scale.value
+    limited = " (resolution limited)" if description.resolution_limited else ""
+    click.echo(f"output        {description.output}: {scale}{limited}")
+    kind = "values" if description.task == "regression" else "classes"
+    click.echo(f"task          {description.task}, {description.classes} {kind}, {description.precision}")
+    if description.batch is not None:
+        click.echo(f"batch         fixed at {description.batch}")
+
+
+def _echo_attacks(model: Model, policy: PluginPolicy) -> None:
+    from pmcore.plan import attacks_possible
+
+    click.echo("")
+    click.echo("attacks")
+    for name, obstacle in attacks_possible(model, policy):
+        click.echo(f"  {name:<16} {'can run' if obstacle is None else f'cannot run: {obstacle}'}")
+
+
+def _echo_layers(model: Model) -> None:
+    layers = model.layers()
+    if not layers:
+        return
+    click.echo("")
+    total = sum(layer.parameters for layer in layers)
+    click.echo(f"layers        {len(layers)}, {total} parameters")
+    rows = [
+        (
+            str(layer.index),
+            layer.name,
+            layer.kind,
+            "?" if layer.shape is None else "x".join("?" if s is None else str(s) for s in layer.shape),
+            str(layer.parameters) if layer.parameters else "",
+        )
+        for layer in layers
+    ]
+    head = ("index", "name", "op", "shape", "parameters")
+    widths = [min(48, max(len(row[column]) for row in [head, *rows])) for column in range(5)]
+    for row in [head, *rows]:
+        cells = [
+            cell if len(cell) <= width else f"{cell[: width - 1]}…" for cell, width in zip(row, widths, strict=True)
+        ]
+        click.echo("  " + "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())

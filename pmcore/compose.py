@@ -1,0 +1,222 @@
+"""From what was found to the typed report."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Literal
+
+import numpy as np
+
+from pmcore import __version__, validity
+from pmcore.data import Role
+from pmcore.evaluate import Figures, share
+from pmcore.evidence import Access
+from pmcore.gather import Gathered
+from pmcore.installed import Plugin
+from pmcore.interfaces import ModelDescription, Scale
+from pmcore.option_docs import resolved_options
+from pmcore.plan import Plan, PlannedAttack
+from pmcore.schema import (
+    AttackPart,
+    AuditReport,
+    DataPart,
+    InputPart,
+    ModelPart,
+    PluginPart,
+    PreprocessingPart,
+    RolePart,
+    RunPart,
+    SkippedPart,
+    ThreatModelPart,
+    Validity,
+)
+
+CONFIDENCE = 0.95
+"""Of every interval in the report."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything that one audit found, before it is written down.
+
+    Parameters
+    ----------
+    figures : attack -> its figures
+    batch_size : the size that the batches had at the end
+    seconds : stage -> wall-clock seconds
+    command : the command line, or None
+    """
+
+    plan: Plan
+    description: ModelDescription
+    gathered: Mapping[Role, Gathered]
+    figures: Mapping[str, Figures]
+    batch_size: int
+    seconds: Mapping[str, float]
+    command: str | None
+
+
+def compose(findings: Findings) -> AuditReport:
+    """Return the report. All but its `run` part is the same for the same inputs and seed."""
+    plan = findings.plan
+    checks = _checks(findings)
+    roles = plan.roles
+    return AuditReport(
+        valid=all(check.verdict != "invalid" for check in checks),
+        warnings=[*roles.warnings, *(check.text for check in checks if check.verdict == "warning")],
+        validity=checks,
+        model=_model(findings),
+        data=DataPart(
+            members=_role(findings, Role.MEMBERS),
+            nonmembers=_role(findings, Role.NONMEMBERS),
+            population=_role(findings, Role.POPULATION) if Role.POPULATION in roles.feeds else None,
+            population_from=roles.population_from,
+            overlap=dict(roles.overlap),
+            dropped=dict(roles.dropped),
+        ),
+        attacks={planned.name: _attack(findings, planned) for planned in plan.attacks},
+        skipped=[SkippedPart(attack=skipped.name, reason=skipped.reason) for skipped in plan.skipped],
+        seed=plan.settings.seed,
+        confidence=CONFIDENCE,
+        options=_options(plan),
+        plugins={plugin.name: _plugin(plugin) for plugin in plan.plugins()},
+        run=_run(findings),
+    )
+
+
+def _checks(findings: Findings) -> list[Validity]:
+    plan, description = findings.plan, findings.description
+    feed = plan.roles.feeds[Role.NONMEMBERS]
+    gathered = findings.gathered[Role.NONMEMBERS]
+    fit = validity.Fit(
+        n=len(feed),
+        correct=gathered.correct,
+        guess=validity.guess_level(description.task, feed.records.labels, gathered.predicted_counts),
+        r_squared=_r_squared(findings, Role.NONMEMBERS),
+    )
+    found = feed.discovery
+    steps = f"{', '.join(found.steps)}: {found.source}" if found.steps else "nothing was done to them"
+    return [
+        validity.check_accuracy(fit, plan.settings.expected_accuracy, steps),
+        validity.check_overlap(plan.roles.overlap, plan.roles.dropped),
+        validity.check_output(description),
+        validity.check_resolution(len(feed), plan.settings.fpr),
+        validity.check_orientation({name: figures.auc for name, figures in findings.figures.items()}),
+    ]
+
+
+def _model(findings: Findings) -> ModelPart:
+    loaded, description = findings.plan.model, findings.description
+    return ModelPart(
+        path=loaded.path,
+        sha256=loaded.sha256,
+        backend=loaded.plugin.name,
+        runtime=description.runtime,
+        device=description.device,
+        precision=description.precision,
+        task=description.task.value,
+        classes=description.classes,
+        inputs=[InputPart(name=spec.name, shape=list(spec.shape), dtype=spec.dtype) for spec in description.inputs],
+        output=_output(description),
+        output_name=description.output,
+        resolution_limited=description.resolution_limited,
+        preprocessing=_preprocessing(findings),
+        notes=list(description.notes),
+    )
+
+
+def _output(
+    description: ModelDescription,
+) -> Literal["logits", "probabilities", "pre-softmax", "values"]:
+    if description.pre_softmax:
+        return "pre-softmax"
+    outputs: dict[Scale, Literal["logits", "probabilities", "values"]] = {
+        Scale.LOGITS: "logits",
+        Scale.PROBABILITIES: "probabilities",
+        Scale.VALUES: "values",
+    }
+    return outputs[description.scale]
+
+
+def _role(findings: Findings, role: Role) -> RolePart:
+    feed, gathered = findings.plan.roles.feeds[role], findings.gathered[role]
+    return RolePart(
+        path=feed.path,
+        n=len(feed),
+        sha256=feed.records.sha256,
+        duplicates=findings.plan.roles.duplicates(role),
+        accuracy=share(gathered.correct, len(feed), CONFIDENCE) if gathered.correct is not None else None,
+        r_squared=_r_squared(findings, role),
+        notes=list(feed.records.notes),
+    )
+
+
+def _r_squared(findings: Findings, role: Role) -> float | None:
+    """Return 1 - residual / total sum of squares, or None if the task is no regression or the values are constant."""
+    gathered = findings.gathered[role]
+    if gathered.correct is not None:
+        return None
+    labels = findings.plan.roles.feeds[role].records.labels.astype(np.float64)
+    total = float(np.square(labels - labels.mean(axis=0)).sum())
+    return 1.0 - gathered.squared_error / total if total > 0 else 0.0
+
+
+def _attack(findings: Findings, planned: PlannedAttack) -> AttackPart:
+    figures = findings.figures[planned.name]
+    names = sorted({name for signals in planned.needs.signals().values() for name in signals})
+    access = Access.most(findings.plan.signals[name].signal.access for name in names)
+    return AttackPart(
+        options=resolved_options(planned.attack),
+        signals=names,
+        threat_model=ThreatModelPart(access=access.value, knowledge=planned.attack.knowledge),
+        queries=findings.plan.queries_of(planned),
+        **{name: getattr(figures, name) for name in type(figures).model_fields},
+    )
+
+
+def _preprocessing(findings: Findings) -> PreprocessingPart:
+    found = findings.plan.roles.feeds[Role.MEMBERS].discovery
+    return PreprocessingPart(steps=found.steps, source=found.source)
+
+
+def _options(plan: Plan) -> dict[str, object]:
+    """Return the settings that can change a result, and none that names a place on this machine."""
+    left_out = {
+        "model",
+        "members",
+        "non_members",
+        "population",
+        "out",
+        "force",
+        "batch_size",
+        "threads",
+        "seed",
+    }
+    settings = plan.settings.model_dump(mode="json", exclude=left_out)
+    return {**settings, "backend_options": dict(plan.model.options)}
+
+
+def _plugin(plugin: Plugin) -> PluginPart:
+    return PluginPart(group=plugin.group, distribution=plugin.distribution, version=plugin.version)
+
+
+def _run(findings: Findings) -> RunPart:
+    versions = {"pmcore": __version__, "python": platform.python_version()}
+    versions |= {name: version(name) for name in ("numpy", "scipy")}
+    seconds = dict(findings.seconds)
+    for role, gathered in findings.gathered.items():
+        seconds |= {f"{role.value}.{stage}": took for stage, took in gathered.seconds.items()}
+    return RunPart(
+        time=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds={name: round(took, 4) for name, took in seconds.items()},
+        versions=versions,
+        host={"system": platform.system(), "machine": platform.machine(), "cpus": os.cpu_count() or 1},
+        batch_size=findings.batch_size,
+        threads=findings.plan.settings.threads,
+        command=findings.command,
+    )

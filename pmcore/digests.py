@@ -1,0 +1,232 @@
+"""One hash per record, equal for equal values of any type: overlap of roles, duplicates, seeded splits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pmcore.data import Digests, Records, Role
+from pmcore.errors import InputError
+from pmcore.mapped import take
+from pmcore.outputs import Array
+
+Type = np.dtype[np.generic]
+CHUNK = 2**18
+"""Bytes hashed at a time: fits into the cache of a core."""
+ROUNDED_BITS = 3
+"""Bits of a float32 that rounding clears: 20 of its 23 stay, a relative precision of 1e-6."""
+
+
+def with_digests(roles: Mapping[Role, Records]) -> dict[Role, Records]:
+    """Return the records of all roles with their digests, comparable between these roles.
+
+    Where an input (or the label) holds whole numbers in every role, their exact values count; elsewhere all
+    are taken as float32 and rounded, so that the same record matches whether it was stored as uint8, float32
+    or float64. Values that differ by a rounding error match unless a rounding edge lies between them.
+    """
+    types = canonical_types(list(roles.values()))
+    return {role: replace(records, digests=digest(records, types)) for role, records in roles.items()}
+
+
+def canonical_types(tables: Sequence[Records]) -> list[Type]:
+    """Return the type to compare each input in, by sorted name, and last the label."""
+    columns = [[*(r.inputs[name] for name in sorted(r.inputs)), r.labels] for r in tables]
+    width = max(len(column) for column in columns)
+    return [_common([c[i - width].dtype for c in columns if len(c) + i >= width]) for i in range(width)]
+
+
+def digest(records: Records, types: Sequence[Type]) -> Digests:
+    """Return 128 bits of the SHA-256 of each record's inputs, by sorted name, and label, shape (n, 2).
+
+    Parameters
+    ----------
+    types : type in which each input and last the label are hashed; see `canonical_types`
+    """
+    arrays = [records.inputs[name] for name in sorted(records.inputs)]
+    kinds = list(types)[len(types) - len(arrays) - 1 :]
+    width = sum(_values(array) * kind.itemsize for array, kind in zip([*arrays, records.labels], kinds, strict=True))
+    in_order = all(array.flags.c_contiguous for array in arrays)
+    step = max(1, (CHUNK if in_order else 64 * CHUNK) // width)
+    result = np.empty((len(records), 2), dtype=np.uint64)
+    for start in range(0, len(records), step):
+        stop = min(start + step, len(records))
+        where = records.where(start, stop)
+        parts = [*(take(array, where) for array in arrays), records.labels[start:stop]]
+        rows = np.hstack([_bytes(part, kind) for part, kind in zip(parts, kinds, strict=True)])
+        whole = rows.reshape(-1).data
+        hashes = b"".join([sha256(whole[i : i + width]).digest() for i in range(0, len(whole), width)])
+        result[start:stop] = np.frombuffer(hashes, dtype=np.uint64).reshape(-1, 4)[:, :2]
+        records.release()
+    return result
+
+
+def shared(records: Records, others: Records) -> NDArray[np.int64]:
+    """Return the indices of those of `records` that also occur in `others`, ascending."""
+    known = np.sort(others.digests[:, 0])
+    likely = [np.empty(0, dtype=np.int64)]
+    for start in range(0, len(records), CHUNK):
+        keys = records.digests[start : start + CHUNK, 0]
+        places = np.minimum(np.searchsorted(known, keys), len(known) - 1)
+        likely.append(np.flatnonzero(known[places] == keys) + start)
+    rows = np.concatenate(likely)
+    del known, likely
+    return rows[_occur(records.digests[rows], others.digests)] if len(rows) else rows
+
+
+def duplicates(records: Records) -> int:
+    """Return how many records repeat an earlier one of the same role."""
+    keys = np.sort(records.digests[:, 0])
+    repeated = np.unique(keys[1:][keys[1:] == keys[:-1]])
+    if not len(repeated):
+        return 0
+    places = np.minimum(np.searchsorted(repeated, records.digests[:, 0]), len(repeated) - 1)
+    groups = _sorted(records.digests[repeated[places] == records.digests[:, 0]])
+    return int((groups[1:] == groups[:-1]).all(axis=1).sum())
+
+
+def overlaps(roles: Mapping[Role, Records]) -> dict[str, int]:
+    """Return how many records of the second of two roles also occur in the first, by "first & second"."""
+    order = [role for role in Role if role in roles]
+    return {
+        f"{first} & {second}": len(shared(roles[second], roles[first]))
+        for place, first in enumerate(order)
+        for second in order[place + 1 :]
+    }
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """Roles without the records that they shared, and how many each lost."""
+
+    roles: dict[Role, Records]
+    counts: dict[Role, int]
+
+
+def drop_overlap(roles: Mapping[Role, Records]) -> Dropped:
+    """Leave out what roles share: non-members lose what members have, the population what either has.
+
+    A record that is among the members did train the model, whatever else it is among.
+
+    Raises
+    ------
+    InputError
+        Nothing is left of a role.
+    """
+    order = [role for role in Role if role in roles]
+    kept, counts = dict(roles), dict.fromkeys(order, 0)
+    for place, role in enumerate(order):
+        stays = np.ones(len(roles[role]), dtype=bool)
+        for first in order[:place]:
+            stays[shared(roles[role], roles[first])] = False
+        counts[role] = int((~stays).sum())
+        if not stays.any():
+            raise InputError(f"{roles[role].path}: every record is also in another role - give other {role}")
+        if counts[role]:
+            kept[role] = roles[role].select(np.flatnonzero(stays))
+    return Dropped(kept, counts)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Non-members in two: those that are audited and those that serve as population."""
+
+    audited: Records
+    population: Records
+
+
+def split_population(nonmembers: Records, share: float, seed: int) -> Split:
+    """Set a seeded share of the non-members apart as population, class by class.
+
+    What is chosen depends on the records' digests and the seed, not on their order, and equal records stay
+    together. A class gives round(share * its size) records, or the nearest number that does not part equal
+    ones, and never its only one. Labels that are not single classes are taken together.
+
+    Raises
+    ------
+    InputError
+        Too few records: no class can give one.
+    """
+    seeded = _mixed(np.array([seed % 2**64], dtype=np.uint64))
+    keys = _mixed(nonmembers.digests[:, 0] ^ seeded)
+    labels = nonmembers.labels
+    classes = labels if labels.ndim == 1 and labels.dtype.kind in "bui" else np.zeros(len(labels), np.int8)
+    order = np.lexsort((keys, classes))
+    sizes = np.unique(classes, return_counts=True)[1]
+    chosen = np.zeros(len(nonmembers), dtype=bool)
+    for end, size in zip(np.cumsum(sizes), sizes, strict=True):
+        members = order[end - size : end]
+        chosen[members[: _cut(keys[members], share)]] = True
+    if not chosen.any():
+        raise InputError(
+            f"{nonmembers.path}: {len(nonmembers)} records are too few to set a population apart - give one"
+        )
+    population = replace(nonmembers.select(np.flatnonzero(chosen)), role=Role.POPULATION)
+    return Split(nonmembers.select(np.flatnonzero(~chosen)), population)
+
+
+def _cut(keys: NDArray[np.uint64], share: float) -> int:
+    """Return how many of the sorted keys to take so that no equal ones are parted."""
+    target = share * len(keys)
+    size = min(round(target), len(keys) - 1)
+    below = int(np.searchsorted(keys, keys[size], side="left"))
+    above = int(np.searchsorted(keys, keys[size], side="right"))
+    if below == size or above == len(keys) or target - below <= above - target:
+        return below
+    return above
+
+
+def _mixed(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return splitmix64 of each key: a bijection whose output looks random (Steele, Lea, Flood 2014)."""
+    mixed = keys + np.uint64(0x9E3779B97F4A7C15)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    result: NDArray[np.uint64] = mixed ^ (mixed >> np.uint64(31))
+    return result
+
+
+def _common(types: Sequence[Type]) -> Type:
+    common = np.result_type(*types) if all(kind.kind in "bui" for kind in types) else np.dtype(np.float32)
+    return common if common.kind in "bui" else np.dtype(np.float32)
+
+
+def _bytes(part: Array, kind: Type) -> NDArray[np.uint8]:
+    """Return b records as bytes, shape (b, width)."""
+    return _canonical(part, kind).reshape(len(part), -1).view(np.uint8)
+
+
+def _canonical(part: Array, kind: Type) -> Array:
+    if kind.kind != "f":
+        return np.ascontiguousarray(part, dtype=kind)
+    with np.errstate(over="ignore"):
+        values = np.array(part, dtype=np.float32, order="C", ndmin=1)
+    values += np.float32(0.0)  # -0.0 becomes 0.0
+    bits = values.view(np.uint32)
+    bits += np.uint32(1 << (ROUNDED_BITS - 1))
+    bits &= np.uint32(2**32 - (1 << ROUNDED_BITS))
+    return values
+
+
+def _values(array: Array) -> int:
+    """Return the number of values per record."""
+    return int(np.prod(array.shape[1:], dtype=np.int64))
+
+
+def _occur(wanted: Digests, known: Digests) -> NDArray[np.bool_]:
+    """Return which digests occur among the known; the first halves of all of them do, shape (n,)."""
+    known = _sorted(known)
+    first, second = np.ascontiguousarray(known[:, 0]), known[:, 1]
+    places = np.searchsorted(first, wanted[:, 0])
+    found: NDArray[np.bool_] = second[places] == wanted[:, 1]
+    for row in np.flatnonzero(~found):  # next to never: digests that share their first half only
+        end = np.searchsorted(first, wanted[row, 0], side="right")
+        found[row] = (second[places[row] : end] == wanted[row, 1]).any()
+    return found
+
+
+def _sorted(digests: Digests) -> Digests:
+    result: Digests = digests[np.lexsort((digests[:, 1], digests[:, 0]))]
+    return result

@@ -1,0 +1,152 @@
+"""What an attack declares that it needs, and the evidence it is given: exactly that and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pmcore.errors import AuditError
+from pmcore.outputs import Array, Floats, Task
+
+PLAIN = "plain"
+"""The query that sends a record as it is."""
+
+
+class Access(StrEnum):
+    """What of the model an attacker sees, in order from least to most."""
+
+    LABEL = "label"
+    SCORES = "scores"
+    LOGITS = "logits"
+    ACTIVATIONS = "activations"
+    GRADIENTS = "gradients"
+
+    @classmethod
+    def most(cls, accesses: Iterable[Access]) -> Access:
+        """Return the widest of several accesses; the label alone if there are none."""
+        order = list(cls)
+        return max(accesses, key=order.index, default=cls.LABEL)
+
+
+class Source(StrEnum):
+    """Which models were asked about which records."""
+
+    TARGET = "target"
+    POPULATION = "population"
+    REFERENCES = "references"
+    POPULATION_REFERENCES = "population_references"
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What an attack reads. Signals are named, with options if any: ``"gradient_norm:order=1"``.
+
+    Parameters
+    ----------
+    target : signals of the target model on the audited records
+    population : signals of the target model on the population records
+    references : signals of the reference models on the audited records
+    population_references : signals of the reference models on the population records
+    min_references : least number of reference models that did not see a record
+    membership : whether the membership matrix of the references (some did see the record) is read
+    known_folds : if >= 2, `score` is called once per fold with the true membership of all other folds
+        (`Evidence.known`), and only the fold's own scores are kept
+    queries : names of the transformed queries, ``"plain"`` for the record as it is
+    budget : adaptive queries allowed per record (`Evidence.ask`), 0 for none
+    """
+
+    target: tuple[str, ...] = ()
+    population: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
+    population_references: tuple[str, ...] = ()
+    min_references: int = 0
+    membership: bool = False
+    known_folds: int = 0
+    queries: tuple[str, ...] = (PLAIN,)
+    budget: int = 0
+
+    def signals(self) -> dict[Source, tuple[str, ...]]:
+        """Return the signals by source."""
+        return {
+            Source.TARGET: self.target,
+            Source.POPULATION: self.population,
+            Source.REFERENCES: self.references,
+            Source.POPULATION_REFERENCES: self.population_references,
+        }
+
+
+@dataclass(frozen=True)
+class EvidenceKey:
+    """The address of one array of evidence."""
+
+    source: Source
+    signal: str
+    query: str = PLAIN
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything one attack may read, and nothing else: reading what was not declared is an error.
+
+    Letters: n audited records, m population records, r reference models, k classes.
+
+    Parameters
+    ----------
+    arrays : the signals, by address; from the target (n, ...) and (m, ...), from references (r, n, ...), (r, m, ...)
+    lower_is_member : signal name -> whether its low values speak for membership
+    labels : (n,) or (n, ...) labels of the audited records
+    population_labels : (m,) or (m, ...)
+    task, classes : as the target model describes itself
+    seed : entropy of this attack alone; see `rng`
+    reference_membership : (n, r) bool, whether record i trained reference j
+    known : (n,) int8: 1 a known member, 0 a known non-member, -1 to be scored
+    query : counted adaptive queries: (record indices (b,), perturbed inputs) -> predicted labels (b,)
+    """
+
+    arrays: Mapping[EvidenceKey, Array]
+    labels: Array
+    population_labels: Array | None = None
+    lower_is_member: Mapping[str, bool] = field(default_factory=dict)
+    task: Task = Task.MULTICLASS
+    classes: int = 0
+    seed: tuple[int, ...] = (0,)
+    reference_membership: NDArray[np.bool_] | None = None
+    known: NDArray[np.int8] | None = None
+    query: Callable[[Array, Mapping[str, Array]], Array] | None = None
+
+    def target(self, signal: str, query: str = PLAIN) -> Floats:
+        """Return a signal of the target on the audited records, shape (n,) or (n, d)."""
+        return self._read(EvidenceKey(Source.TARGET, signal, query))
+
+    def population(self, signal: str, query: str = PLAIN) -> Floats:
+        """Return a signal of the target on the population records, shape (m,) or (m, d)."""
+        return self._read(EvidenceKey(Source.POPULATION, signal, query))
+
+    def references(self, signal: str, query: str = PLAIN) -> Floats:
+        """Return a signal of the references on the audited records, shape (r, n) or (r, n, d)."""
+        return self._read(EvidenceKey(Source.REFERENCES, signal, query))
+
+    def population_references(self, signal: str, query: str = PLAIN) -> Floats:
+        """Return a signal of the references on the population records, shape (r, m) or (r, m, d)."""
+        return self._read(EvidenceKey(Source.POPULATION_REFERENCES, signal, query))
+
+    def membership_evidence(self, signal: str, values: Floats) -> Floats:
+        """Return `values` of `signal` signed so that higher means more likely a member."""
+        return -values if self.lower_is_member[signal] else values
+
+    @property
+    def rng(self) -> np.random.Generator:
+        """Return a fresh generator: the same for the same audit seed and attack, whatever else runs."""
+        return np.random.default_rng(np.random.SeedSequence(self.seed))
+
+    def _read(self, key: EvidenceKey) -> Floats:
+        try:
+            return self.arrays[key]
+        except KeyError:
+            raise AuditError(
+                f"the attack reads {key.source}({key.signal!r}, query={key.query!r}) but does not declare it in `needs`"
+            ) from None

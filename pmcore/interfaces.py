@@ -1,0 +1,282 @@
+"""What a plugin implements: Model, Signal, Attack, Report, Reader and Trainer. One screen each."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pmcore.description import Layer, LoadOptions, ModelDescription, TensorSpec
+from pmcore.errors import AuditError
+from pmcore.evidence import Access, Evidence, Needs
+from pmcore.outputs import (
+    ALL_TASKS,
+    CLASSIFICATION,
+    Array,
+    Capability,
+    Floats,
+    GradientRequest,
+    Inputs,
+    Outputs,
+    Scale,
+    Task,
+    Want,
+)
+
+if TYPE_CHECKING:
+    from pmcore.schema import AuditReport
+
+__all__ = [
+    "ALL_TASKS",
+    "CLASSIFICATION",
+    "Access",
+    "Array",
+    "Attack",
+    "Capability",
+    "Direction",
+    "Evidence",
+    "Floats",
+    "GradientRequest",
+    "Inputs",
+    "Layer",
+    "LoadOptions",
+    "Model",
+    "ModelDescription",
+    "Needs",
+    "Outputs",
+    "Reader",
+    "Report",
+    "Scale",
+    "Signal",
+    "Table",
+    "Task",
+    "TensorSpec",
+    "Trainer",
+    "Want",
+]
+
+
+class Direction(StrEnum):
+    """Which side of a signal speaks for membership."""
+
+    HIGHER = "higher"
+    LOWER = "lower"
+
+
+class Model(ABC):
+    """A trained model: made from a file and plain options, asked with numpy arrays, answering with numpy arrays.
+
+    `capabilities` is whatever a subclass overrides; nothing is promised twice. No framework object leaves it.
+    """
+
+    options: ClassVar[type[LoadOptions]] = LoadOptions
+    suffixes: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def recognises(cls, path: Path, head: bytes) -> bool:
+        """Tell from a path and the first 4 096 bytes of the file (b"" for a folder) whether this may be ours."""
+        return path.suffix.lower() in cls.suffixes
+
+    @classmethod
+    @abstractmethod
+    def load(cls, source: Path, options: LoadOptions) -> Self:
+        """Load a model; `options` is an instance of ``cls.options``.
+
+        Raises
+        ------
+        InputError
+            The file is missing, damaged or not of this kind; the message names it and the remedy.
+        UntrustedError
+            Loading the file could run code that it carries.
+        ModelError
+            The runtime cannot run it (unknown operator, device not available).
+        """
+
+    @abstractmethod
+    def describe(self) -> ModelDescription:
+        """Return what the model is. May be refined by `prepare`; stable after it."""
+
+    def prepare(self, sample: Inputs) -> None:  # noqa: B027 - optional: most models have nothing to settle
+        """See a few real records once before the first query: settle what only data can tell.
+
+        For example whether rows sum to one, or whether a fixed batch dimension could be widened.
+        """
+
+    @abstractmethod
+    def predict(self, inputs: Inputs) -> Array:
+        """Return predictions for b records, shape (b, k), in the scale that `describe` names.
+
+        Raises
+        ------
+        OutOfMemory
+            The batch is too large; the caller retries with half of it.
+        ModelError
+            The runtime failed for another reason.
+        """
+
+    def layers(self) -> Sequence[Layer]:
+        """Return the layers in order of computation."""
+        return ()
+
+    def files(self) -> tuple[Path, ...]:
+        """Return the files that hold the model besides its source, such as external weights."""
+        return ()
+
+    @classmethod
+    def write_dense(cls, path: Path, weights: Sequence[Array], biases: Sequence[Array]) -> None:
+        """Write a dense network with ReLU between its layers, ending in logits, as a file of this format.
+
+        The demo and the checks of backends make their models this way.
+
+        Parameters
+        ----------
+        weights : (d, h1), (h1, h2), ... (hl, k) float32
+        biases : (h1,), ... (k,) float32
+        """
+        raise AuditError(f"{cls.__name__} cannot write models")
+
+    def activations(self, inputs: Inputs, layers: Sequence[str]) -> Mapping[str, Array]:
+        """Return the outputs of the named layers, each (b, ...)."""
+        raise AuditError(f"{type(self).__name__} does not give activations")
+
+    def gradients(
+        self, inputs: Inputs, labels: Array, requests: Sequence[GradientRequest]
+    ) -> Mapping[GradientRequest, Array]:
+        """Return per-record reductions of the gradient of the loss with respect to the parameters."""
+        raise AuditError(f"{type(self).__name__} does not give gradients")
+
+    def fit(self, inputs: Inputs, labels: Array, seed: int) -> Model:
+        """Return a model of the same architecture, trained on these records from fresh weights."""
+        raise AuditError(f"{type(self).__name__} cannot be retrained")
+
+    def ask(self, inputs: Inputs, labels: Array, want: Want) -> Outputs:
+        """Answer everything in `want` about one batch; override where one pass can serve several wishes."""
+        description = self.describe()
+        return Outputs(
+            task=description.task,
+            scale=description.scale,
+            labels=labels,
+            predictions=self.predict(inputs) if want.predictions else None,
+            activations=self.activations(inputs, sorted(want.activations)) if want.activations else {},
+            gradients=self.gradients(inputs, labels, sorted(want.gradients, key=repr)) if want.gradients else {},
+        )
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """Return what this model can answer: the methods that its class overrides."""
+        optional = {
+            Capability.ACTIVATIONS: "activations",
+            Capability.GRADIENTS: "gradients",
+            Capability.FIT: "fit",
+        }
+        mine = type(self)
+        overridden = {c for c, method in optional.items() if getattr(mine, method) is not getattr(Model, method)}
+        return frozenset({Capability.PREDICTIONS} | overridden)
+
+    def close(self) -> None:  # noqa: B027 - optional: most models are freed by the garbage collector
+        """Release the runtime's resources. The model is not used afterwards."""
+
+
+class Signal(ABC):
+    """A number (or vector) per record, read off the model's answers: a pure function of `Outputs`.
+
+    A signal with options is a frozen dataclass. `direction` says which side speaks for membership, `tasks` for
+    which task heads the signal is defined, `access` what an attacker must see of the model to compute it.
+    """
+
+    direction: ClassVar[Direction]
+    tasks: ClassVar[frozenset[Task]] = CLASSIFICATION
+    access: ClassVar[Access] = Access.SCORES
+
+    @property
+    def want(self) -> Want:
+        """Return what must be asked of the model; predictions unless overridden."""
+        return Want(predictions=True)
+
+    @abstractmethod
+    def compute(self, outputs: Outputs) -> Floats:
+        """Return the signal, shape (n,) or (n, d) float64. Never depends on which records share the batch."""
+
+
+class Attack(ABC):
+    """A membership-inference attack: a frozen dataclass whose fields are its options.
+
+    The docstring opens with the question it asks of a record, gives the formula and cites the paper:
+    `pmcore plugins show NAME` prints it. `knowledge` says in one phrase what the attacker is assumed to know;
+    what he must see of the model follows from the signals.
+    """
+
+    knowledge: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def needs(self) -> Needs:
+        """Declare, by role, everything that `score` will read."""
+
+    @abstractmethod
+    def score(self, evidence: Evidence) -> Floats:
+        """Return one score per audited record, shape (n,) float64; higher means more likely a member."""
+
+    def p_value(self, evidence: Evidence) -> Floats | None:
+        """Return valid p-values of "not a member", shape (n,) in (0, 1], where the attack has them."""
+        return None
+
+
+class Report(ABC):
+    """A form of the report, rendered from the report's JSON model alone: no model, no data, no framework."""
+
+    @abstractmethod
+    def render(self, report: AuditReport) -> Mapping[str, bytes]:
+        """Return file contents by file name; nothing that `report` lacks, and no figure if it is invalid."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Records as they stand in a file.
+
+    Parameters
+    ----------
+    inputs : name -> (n, ...) array; memory-mapped where the format allows
+    labels : (n, ...) as found, not yet checked against a model
+    files : every file that was read, for the fingerprint
+    """
+
+    inputs: Inputs
+    labels: Array
+    files: tuple[Path, ...]
+
+
+class Reader(ABC):
+    """A data format."""
+
+    suffixes: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def read(self, path: Path, x_keys: Sequence[str], y_key: str) -> Table:
+        """Read inputs and labels.
+
+        Parameters
+        ----------
+        path : the file or folder
+        x_keys : names of the inputs in the file; () takes "x", or else all that is not the label
+        y_key : name of the labels
+
+        Raises
+        ------
+        InputError
+            The file is missing, damaged, holds objects, or lacks a key; the message names all three.
+        """
+
+
+class Trainer(ABC):
+    """A way to train a reference model of a target's architecture on chosen records."""
+
+    @abstractmethod
+    def train(self, target: Path, inputs: Inputs, labels: NDArray[np.int64], seed: int, out: Path) -> Path:
+        """Train from fresh weights and write a model file at or below `out`; return its path."""

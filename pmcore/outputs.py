@@ -1,0 +1,191 @@
+"""What a model is asked about a batch of records, and what it answered, widened to float64 log space once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import logsumexp
+
+from pmcore.errors import AuditError
+
+Array: TypeAlias = NDArray[Any]
+Floats: TypeAlias = NDArray[np.float64]
+Inputs: TypeAlias = Mapping[str, Array]
+"""One array per model input, each with the records along its first axis."""
+
+
+class Task(StrEnum):
+    """The task head of a model: it decides what labels look like and which signals exist."""
+
+    MULTICLASS = "multiclass"
+    BINARY = "binary"
+    MULTILABEL = "multilabel"
+    REGRESSION = "regression"
+
+
+CLASSIFICATION = frozenset({Task.MULTICLASS, Task.BINARY})
+ALL_TASKS = frozenset(Task)
+
+
+class Scale(StrEnum):
+    """What the numbers of a prediction are."""
+
+    LOGITS = "logits"
+    PROBABILITIES = "probabilities"
+    VALUES = "values"
+
+
+class Capability(StrEnum):
+    """What a model can answer. A model has exactly those whose method it overrides."""
+
+    PREDICTIONS = "predictions"
+    ACTIVATIONS = "activations"
+    GRADIENTS = "gradients"
+    FIT = "fit"
+
+
+@dataclass(frozen=True)
+class GradientRequest:
+    """One per-record reduction of the loss gradient.
+
+    Parameters
+    ----------
+    layers : layer names, or () for all parameters together
+    reduction : "norm" (one number per layer) or "sketch" (a seeded random projection)
+    order : order of the norm: 1, 2 or inf
+    size : length of the sketch
+    """
+
+    layers: tuple[str, ...] = ()
+    reduction: str = "norm"
+    order: float = 2.0
+    size: int = 0
+
+
+@dataclass(frozen=True)
+class Want:
+    """Everything that is wanted from one pass over a batch; ``|`` joins the wishes of several signals."""
+
+    predictions: bool = False
+    activations: frozenset[str] = frozenset()
+    gradients: frozenset[GradientRequest] = frozenset()
+
+    def __or__(self, other: Want) -> Want:
+        return Want(
+            self.predictions or other.predictions,
+            self.activations | other.activations,
+            self.gradients | other.gradients,
+        )
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """Return the capabilities that a model needs to answer this."""
+        wanted = {
+            Capability.PREDICTIONS: self.predictions,
+            Capability.ACTIVATIONS: bool(self.activations),
+            Capability.GRADIENTS: bool(self.gradients),
+        }
+        return frozenset(capability for capability, needed in wanted.items() if needed)
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The answers of one model about one batch of n records.
+
+    Parameters
+    ----------
+    task : the model's task head
+    scale : what the numbers in `predictions` are
+    labels : (n,) int64 class indices; (n, k) of 0 and 1 for multi-label; (n,) or (n, t) float64 for
+        regression
+    predictions : (n, k) as the model returned them, or None if they were not asked for; a binary model may
+        return one column (the positive class) or two
+    activations : layer name -> (n, ...)
+    gradients : request -> (n, l) norms or (n, l * size) sketches
+
+    Notes
+    -----
+    The derived quantities are computed once, when first read, and shared by all signals of the batch.
+    """
+
+    task: Task
+    scale: Scale
+    labels: Array
+    predictions: Array | None = None
+    activations: Mapping[str, Array] = field(default_factory=dict)
+    gradients: Mapping[GradientRequest, Array] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @cached_property
+    def log_scores(self) -> Floats:
+        """Return unnormalised log-probabilities, shape (n, k) float64, k >= 2; multi-label: logits per label.
+
+        A one-column binary output z becomes the two columns (0, z). Probabilities are floored at the smallest
+        positive number of their own type, so that an exact 0 stays the least likely value and not infinity.
+        """
+        if self.task is Task.REGRESSION:
+            raise AuditError("a regression model has no class scores; its signals are built on its values")
+        raw = self._columns()
+        wide: Floats = raw.astype(np.float64)
+        one_column = self.task is Task.BINARY and raw.shape[1] == 1
+        if self.scale is not Scale.PROBABILITIES:
+            return np.hstack([np.zeros_like(wide), wide]) if one_column else wide
+        tiny = float(np.finfo(raw.dtype if raw.dtype.kind == "f" else np.float64).smallest_subnormal)
+        log_p = np.log(np.maximum(wide, tiny))
+        if self.task is not Task.MULTILABEL and not one_column:
+            return log_p
+        log_q = np.log(np.maximum(1.0 - wide, tiny))
+        return np.hstack([log_q, log_p]) if one_column else log_p - log_q
+
+    @cached_property
+    def rescaled_logit(self) -> Floats:
+        """Return log(p_y / (1 - p_y)) = z_y - logsumexp over the other classes, shape (n,) float64.
+
+        Taken in this form it never saturates: differences between very confident records survive
+        (Carlini et al. 2022, section VI-A, on stable confidence scaling).
+        """
+        scores = self.log_scores
+        rows = np.arange(len(scores))
+        others = scores.copy()
+        others[rows, self.labels] = -np.inf
+        top = others.max(axis=1)
+        others -= top[:, None]
+        np.exp(others, out=others)
+        result: Floats = scores[rows, self.labels] - top - np.log(others.sum(axis=1))
+        return result
+
+    @cached_property
+    def log_probabilities(self) -> Floats:
+        """Return log softmax of the scores, shape (n, k) float64; for classification with one label."""
+        scores = self.log_scores
+        result: Floats = scores - logsumexp(scores, axis=1, keepdims=True)
+        return result
+
+    @cached_property
+    def predicted(self) -> Array:
+        """Return predicted classes (n,), predicted label sets (n, k) of 0 and 1, or values (n, t)."""
+        if self.task is Task.REGRESSION:
+            return self.values
+        if self.task is Task.MULTILABEL:
+            return (self.log_scores > 0).astype(np.int64)
+        best: Array = np.argmax(self.log_scores, axis=1)
+        return best
+
+    @cached_property
+    def values(self) -> Floats:
+        """Return the predicted values of a regression, shape (n, t) float64."""
+        wide: Floats = self._columns().astype(np.float64)
+        return wide
+
+    def _columns(self) -> Array:
+        if self.predictions is None:
+            raise AuditError("this signal reads predictions that it did not declare in `want`")
+        return self.predictions.reshape(len(self.labels), -1)

@@ -1,0 +1,1 @@
+"""The forms of the report: each is rendered from the report's JSON model alone."""

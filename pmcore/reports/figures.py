@@ -1,0 +1,248 @@
+"""What each picture of the report shows; colour is never the only thing that tells two curves apart."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pmcore.reports.axes import BLUE, GREY, INK, ORANGE, describe, explain, frame, mark_rates
+from pmcore.reports.meaning import strongest
+from pmcore.reports.results import NO_FIGURES, invalid_reasons
+from pmcore.reports.words import area_with_interval, count, level, printable
+from pmcore.schema import AttackPart, AuditReport, ClassFigure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Picture
+
+_MOST_CURVES, _MOST_BANDS, _MOST_CLASSES = 8, 4, 30
+
+
+@dataclass(frozen=True)
+class _Style:
+    """How one curve looks: colour, dashes and the marker that stands on it."""
+
+    colour: str
+    dashes: str | tuple[int, tuple[int, ...]]
+    marker: str
+
+
+_STYLES = (
+    _Style(BLUE, "solid", "o"),
+    _Style(ORANGE, (0, (6, 2)), "s"),
+    _Style("#009E73", (0, (6, 2, 1, 2)), "^"),
+    _Style("#CC79A7", (0, (2, 1)), "D"),
+    _Style("#56B4E9", "solid", "v"),
+    _Style("#E69F00", (0, (6, 2)), "P"),
+    _Style("#000000", (0, (6, 2, 1, 2)), "X"),
+    _Style("#8C7A00", (0, (2, 1)), "*"),
+)
+
+
+def draw_roc(picture: Picture, report: AuditReport, logarithmic: bool) -> None:
+    """Draw the ROC curves of the strongest attacks with their bands and the chance line.
+
+    On linear axes points are joined by straight lines, so that the area below is the AUC. On logarithmic axes
+    they are joined by steps: the TPR that a threshold really reaches, as in the table.
+    """
+    ranked = sorted(report.attacks, key=lambda name: -(report.attacks[name].auc.value or 0.0))
+    drawn = min(len(ranked), _MOST_CURVES)
+    below = 0.0 if drawn <= _MOST_BANDS else 1.1 + 0.24 * drawn
+    axes = frame(picture, height=6 + below, bottom=0.63 + below)
+    n1 = max(attack.auc.n_members for attack in report.attacks.values())
+    n0 = max(attack.auc.n_nonmembers for attack in report.attacks.values())
+    start = 0.9 / n0 if logarithmic else 0.0
+    axes.plot([start, 1], [start, 1], color=GREY, linewidth=1.4, linestyle=(0, (1, 2)), label="guessing")
+    for rank, (name, style) in enumerate(zip(ranked[:_MOST_CURVES], _STYLES, strict=False)):
+        _draw_curve(axes, name, report.attacks[name], style, logarithmic, band=rank < _MOST_BANDS)
+    if logarithmic:
+        _scale_by_decades(axes, start, _lowest_rate(report, start))
+    else:
+        axes.set_xlim(0, 1)
+        axes.set_ylim(0, 1.005)
+        mark_rates(axes.xaxis, 0.2)
+        mark_rates(axes.yaxis, 0.2)
+    describe(
+        axes,
+        x="False-positive rate: non-members called members",
+        y="True-positive rate: members called members",
+        title=f"Can members be told from non-members? ({'logarithmic' if logarithmic else 'linear'} axes)",
+    )
+    left_out = f"\n{len(ranked) - _MOST_CURVES} attacks of lower AUC left out" if len(ranked) > _MOST_CURVES else ""
+    swapped = (report.attacks[ranked[0]].auc.value or 0.0) < 0.5
+    place = "below" if below else "upper left" if swapped else "lower right"
+    explain(
+        axes,
+        f"{count(n1)} members, {count(n0)} non-members\nAUC and bands: {level(report.confidence)} intervals{left_out}",
+        place=place,
+    )
+
+
+def _draw_curve(axes: Axes, name: str, attack: AttackPart, style: _Style, logarithmic: bool, band: bool) -> None:
+    curve = attack.curve
+    few = len(curve.fpr) <= 12
+    axes.plot(
+        curve.fpr,
+        curve.tpr,
+        color=style.colour,
+        linestyle=style.dashes,
+        linewidth=2,
+        drawstyle="steps-post" if logarithmic else "default",
+        marker=style.marker,
+        markersize=6,
+        markevery=None if few else 0.2,
+        label=f"{printable(name, 32)}: AUC {area_with_interval(attack.auc)}",
+    )
+    # The band is that of single thresholds: where there are only a few, it does not follow the drawn line.
+    if band and not few:
+        axes.fill_between(curve.band_fpr, curve.band_low, curve.band_high, color=style.colour, alpha=0.16, linewidth=0)
+
+
+def _lowest_rate(report: AuditReport, start: float) -> float:
+    """Return where the logarithmic picture begins: at the chance line, or at a curve that runs below it."""
+    reached = [
+        tpr
+        for attack in report.attacks.values()
+        for fpr, tpr in zip(attack.curve.fpr, attack.curve.tpr, strict=True)
+        if tpr > 0 and fpr >= start
+    ]
+    return min([start, *reached])
+
+
+def _scale_by_decades(axes: Axes, left: float, bottom: float) -> None:
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlim(left, 1)
+    axes.set_ylim(bottom, 1.15)
+    for axis, low in ((axes.xaxis, left), (axes.yaxis, bottom)):
+        ticks = [10.0**-k for k in range(9) if 10.0**-k >= low]
+        axis.set_ticks(ticks, [level(tick) for tick in ticks])
+        axis.set_ticks([], minor=True)
+
+
+def draw_scores(picture: Picture, name: str, attack: AttackPart) -> None:
+    """Draw how the scores of members and of non-members are spread, each as shares of its side."""
+    axes = frame(picture)
+    found = attack.histogram
+    sides = (
+        ("non-members", found.nonmembers, BLUE, (0, (4, 1.5)), "\\\\\\"),
+        ("members", found.members, ORANGE, "solid", "///"),
+    )
+    for side, counts, colour, dashes, hatch in sides:
+        total = sum(counts)
+        shares = [100 * n / max(total, 1) for n in counts]
+        axes.stairs(
+            shares,
+            found.edges,
+            fill=True,
+            facecolor=f"{colour}33",
+            edgecolor=f"{colour}66",
+            hatch=hatch,
+            linewidth=0,
+        )
+        axes.stairs(shares, found.edges, color=colour, linewidth=2, linestyle=dashes, label=f"{count(total)} {side}")
+    axes.set_xlim(found.edges[0], found.edges[-1])
+    axes.set_ylim(0, None)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g} %")
+    describe(
+        axes,
+        x="Score of the attack: higher speaks for membership (outliers are in the outer bins)",
+        y="Records of each side per bin",
+        title=f"Scores of {printable(name, 48)}",
+    )
+    explain(axes, f"AUC {area_with_interval(attack.auc)}", place="best")
+
+
+@dataclass(frozen=True)
+class _ClassRow:
+    """One class: its advantage, the reach of its interval to both sides, and its records."""
+
+    label: int
+    value: float
+    below: float
+    above: float
+    records: str
+
+
+def draw_classes(picture: Picture, name: str, attack: AttackPart, confidence: float) -> None:
+    """Draw the advantage within each class, highest first, with intervals, beside that over all classes."""
+    rows = _class_rows(attack.per_class)
+    shown = rows[:_MOST_CLASSES]
+    height = max(3.6, 2.4 + 0.25 * len(shown))
+    axes = frame(picture, height=height, bottom=1.45, left=1.8)
+    axes.errorbar(
+        [row.value for row in shown],
+        range(len(shown)),
+        xerr=[[row.below for row in shown], [row.above for row in shown]],
+        fmt="o",
+        markersize=6,
+        color=BLUE,
+        elinewidth=1.6,
+        capsize=3,
+        label=f"within the class, {level(confidence)} interval",
+    )
+    if attack.advantage.value is not None:
+        axes.axvline(attack.advantage.value, color=INK, linewidth=1.4, linestyle=(0, (5, 2)), label="over all classes")
+    axes.set_yticks(range(len(shown)), [f"{row.label}   ({row.records})" for row in shown])
+    axes.set_ylim(len(shown) - 0.4, -0.6)
+    highest = max(row.value + row.above for row in shown)
+    mark_rates(axes.xaxis, 0.2 if highest > 0.6 else 0.1 if highest > 0.25 else 0.05)
+    axes.set_xlim(0, min(1.02, 1.06 * highest))
+    describe(
+        axes,
+        x="Advantage: largest true-positive minus false-positive rate (guessing: 0)",
+        y="Class (members + non-members)",
+        title=f"Who is affected: advantage of {printable(name, 32)} by class",
+    )
+    explain(axes, None, place="below", columns=2)
+    picture.text(0.015, 0.2 / height, _left_out(attack, len(rows), len(shown)), fontsize=11, color=GREY)
+
+
+def _class_rows(classes: Sequence[ClassFigure]) -> list[_ClassRow]:
+    """Return the classes that have a figure, highest advantage first."""
+    rows = [
+        _ClassRow(
+            label=part.label,
+            value=figure.value,
+            below=0.0 if figure.low is None else max(figure.value - figure.low, 0.0),
+            above=0.0 if figure.high is None else max(figure.high - figure.value, 0.0),
+            records=f"{count(figure.n_members)} + {count(figure.n_nonmembers)}",
+        )
+        for part in classes
+        if (figure := part.advantage).value is not None
+    ]
+    return sorted(rows, key=lambda row: (-row.value, row.label))
+
+
+def _left_out(attack: AttackPart, with_figure: int, shown: int) -> str:
+    parts = ["intervals not corrected for the number of classes"]
+    if with_figure > shown:
+        parts.append(f"{with_figure - shown} lower classes left out")
+    few = len(attack.per_class) - with_figure
+    if few:
+        parts.append(f"{few} with too few records")
+    return "; ".join(parts)
+
+
+def has_classes(report: AuditReport) -> str | None:
+    """Return the attack whose classes are drawn, the strongest; None where no class has a figure."""
+    name = strongest(report)
+    return name if name is not None and _class_rows(report.attacks[name].per_class) else None
+
+
+def draw_invalid(picture: Picture, report: AuditReport) -> None:
+    """Draw that the audit is invalid and why, and nothing else."""
+    picture.set_size_inches(8, 4)
+    texts = [*invalid_reasons(report)[:4], NO_FIGURES]
+    picture.text(0.05, 0.8, "INVALID", fontsize=30, fontweight="bold", color=INK)
+    picture.text(
+        0.05,
+        0.7,
+        "\n\n".join("\n".join(textwrap.wrap(text, 80, max_lines=6)) for text in texts),
+        fontsize=12,
+        color=INK,
+        verticalalignment="top",
+        linespacing=1.4,
+    )

@@ -1,0 +1,110 @@
+"""The table of results as texts: what terminal, notebook and page show of each attack, and its notes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pmcore.reports.meaning import below_guessing, levels
+from pmcore.reports.words import access, area_with_interval, level, printable, rate_with_interval
+from pmcore.schema import AttackPart, AuditReport, TprFigure
+
+NO_FIGURES = "No figures are shown; the JSON report keeps them, marked invalid."
+
+_OUT_OF_REACH = "out of reach"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One attack: its name, what it sees, its AUC and its TPR in the columns of the table."""
+
+    attack: str
+    access: str
+    auc: str
+    rates: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Results:
+    """The table: headings of its TPR columns, one row per attack, notes for below it."""
+
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+
+
+def results(report: AuditReport, most: int = 2) -> Results:
+    """Return the table of a valid report with the `most` smallest FPRs that any attack resolves.
+
+    Notes say what the columns leave out: higher FPRs, those that cannot be resolved and why, nominal levels.
+    """
+    resolved = [key for key in levels(report) if any(_resolved(a, key) for a in report.attacks.values())]
+    shown = resolved[-most:] if most else []
+    rows = tuple(
+        Row(
+            attack=printable(name),
+            access=access(attack.threat_model.access),
+            auc=area_with_interval(attack.auc) + ("!" if below_guessing(attack.auc) else ""),
+            rates=tuple(_rate(attack.tpr_at_fpr.get(key)) for key in shown),
+        )
+        for name, attack in report.attacks.items()
+    )
+    return Results(
+        columns=tuple(f"TPR at {level(float(key))} FPR" for key in shown),
+        rows=rows,
+        notes=tuple(_notes(report, rows, [key for key in resolved if key not in shown])),
+    )
+
+
+def invalid_reasons(report: AuditReport) -> list[str]:
+    """Return why a report is invalid, one text per failed check."""
+    failed = [check for check in report.validity if check.verdict == "invalid"]
+    reasons = [
+        printable(check.text if check.text.startswith(check.name) else f"{check.name}: {check.text}")
+        for check in failed
+    ]
+    return reasons or ["the report names no reason"]
+
+
+def _notes(report: AuditReport, rows: tuple[Row, ...], elsewhere: list[str]) -> Iterator[str]:
+    if any(text.endswith("*") for row in rows for text in row.rates):
+        yield "* weakly resolved: fewer than ten false positives decide it"
+    if any(_OUT_OF_REACH in row.rates for row in rows):
+        yield f"{_OUT_OF_REACH}: the attack has no threshold with that few false positives"
+    if any(row.auc.endswith("!") for row in rows):
+        yield "! lower than guessing: members and non-members swapped, or the attack is oriented wrong"
+    for key in elsewhere:
+        figures = [f"{printable(name)} {_rate(a.tpr_at_fpr.get(key))}" for name, a in report.attacks.items()]
+        yield f"TPR at {level(float(key))} FPR: {'; '.join(figures)}"
+    unresolved: dict[str, list[str]] = {}
+    for key in levels(report):
+        for attack in report.attacks.values():
+            figure = attack.tpr_at_fpr.get(key)
+            if figure is not None and not figure.resolved:
+                heading = f"TPR at {level(float(key))} FPR"
+                reasons = unresolved.setdefault(heading, [])
+                reason = printable(figure.reason or "cannot be resolved")
+                reasons += [] if reason in reasons else [reason]
+    yield from (f"{heading} {'; '.join(reasons)}" for heading, reasons in unresolved.items())
+    for name, attack in report.attacks.items():
+        for point in attack.calibrated:
+            heading = f"{printable(name)} at a nominal {level(point.alpha)}"
+            if point.fpr.value is None:
+                yield f"{heading}: {printable(point.fpr.reason or 'not measured')}"
+                continue
+            yield f"{heading}: FPR {rate_with_interval(point.fpr)}, TPR {rate_with_interval(point.tpr)}"
+
+
+def _resolved(attack: AttackPart, key: str) -> bool:
+    figure = attack.tpr_at_fpr.get(key)
+    return figure is not None and figure.resolved and figure.value is not None
+
+
+def _rate(figure: TprFigure | None) -> str:
+    if figure is None:
+        return "not measured"
+    if figure.value is None or figure.low is None or figure.high is None:
+        return "cannot be resolved"
+    if figure.value == 0 and figure.reason is not None:
+        return _OUT_OF_REACH
+    return rate_with_interval(figure) + ("*" if figure.weak else "")

@@ -1,0 +1,167 @@
+"""The records of an audit by role: read, checked against the model, told apart, and ready to be queried."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pmcore import registry
+from pmcore.data import Records, Role, read_records
+from pmcore.digests import drop_overlap, duplicates, overlaps, split_population, with_digests
+from pmcore.discovery import discover
+from pmcore.errors import Complaints, InputError, PluginError
+from pmcore.feed import Feed
+from pmcore.installed import PluginPolicy, list_plugins
+from pmcore.interfaces import Array, Model, ModelDescription, Reader
+from pmcore.labels import check_labels
+from pmcore.settings import AuditSettings
+
+MINIMUM = 2
+"""Records that every role needs: with one, no figure has an interval."""
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Members, non-members and, where an attack needs it, the population.
+
+    Parameters
+    ----------
+    feeds : the records of each role, on their way to the model
+    overlap : "members & nonmembers" -> number of records in both, before any were dropped
+    dropped : role -> number of records dropped because of overlap
+    population_from : how the population came about, in words, or None if there is none
+    notes : what preprocessing and labels went through, for the report
+    """
+
+    feeds: Mapping[Role, Feed]
+    overlap: Mapping[str, int]
+    dropped: Mapping[str, int]
+    population_from: str | None
+    warnings: tuple[str, ...]
+
+    def audited_labels(self) -> Array:
+        """Return the labels of members, then of non-members, shape (n, ...)."""
+        sides = [self.feeds[role].records.labels for role in (Role.MEMBERS, Role.NONMEMBERS)]
+        labels: Array = np.concatenate(sides)
+        return labels
+
+    def evidence_order(self) -> NDArray[np.intp]:
+        """Return the order of the audited records by digest, shape (n,): the same for any order of the files."""
+        return _by_digest(*(self.feeds[role].records for role in (Role.MEMBERS, Role.NONMEMBERS)))
+
+    def population_order(self) -> NDArray[np.intp]:
+        """Return the order of the population records by digest, shape (m,)."""
+        return _by_digest(self.feeds[Role.POPULATION].records)
+
+    def duplicates(self, role: Role) -> int:
+        """Return how many records of a role repeat another one of it."""
+        return duplicates(self.feeds[role].records)
+
+
+def read_roles(settings: AuditSettings, policy: PluginPolicy, complaints: Complaints) -> dict[Role, Records]:
+    """Read the files of all roles; what does not read is noted in `complaints`."""
+    readers: dict[str, Reader] = {}
+    for plugin in list_plugins("readers", policy):
+        with suppress(PluginError):  # a broken reader costs nobody else anything; `pmcore plugins` explains it
+            readers[plugin.name] = registry.load("readers", plugin.name, policy)()
+    paths = {
+        Role.MEMBERS: settings.members,
+        Role.NONMEMBERS: settings.non_members,
+        Role.POPULATION: settings.population,
+    }
+    found = {}
+    for role, path in paths.items():
+        if path is None:
+            continue
+        with complaints.collect():
+            records = read_records(path, role, readers, settings.x_keys, settings.y_key)
+            if not len(records):
+                raise InputError(f"{path}: holds no records - give a file with at least one")
+            found[role] = records
+    return found
+
+
+def prepare_roles(
+    tables: Mapping[Role, Records], model: Model, settings: AuditSettings, *, wants_population: bool
+) -> Roles:
+    """Check records against the model, find what roles share, and set the population aside.
+
+    Parameters
+    ----------
+    tables : the records as read
+    wants_population : whether some attack reads population records
+
+    Raises
+    ------
+    AuditError
+        Records do not fit the model; all of it together.
+    """
+    description = model.describe()
+    complaints = Complaints()
+    feeds: dict[Role, Feed] = {}
+    warnings: dict[str, None] = {}
+    for role, records in tables.items():
+        if role is Role.POPULATION and not wants_population:
+            continue
+        with complaints.collect():
+            feeds[role] = _feed(records, description, settings, warnings)
+    complaints.raise_any()
+    roles = with_digests({role: feed.records for role, feed in feeds.items()})
+    overlap = overlaps(roles)
+    dropped: dict[str, int] = {}
+    if settings.drop_overlap and any(overlap.values()):
+        kept = drop_overlap(roles)
+        roles, dropped = kept.roles, {role.value: count for role, count in kept.counts.items() if count}
+    population_from = None
+    if Role.POPULATION in roles:
+        population_from = f"from {settings.population}"
+    elif wants_population:
+        split = split_population(roles[Role.NONMEMBERS], settings.population_share, settings.seed)
+        roles = {**roles, Role.NONMEMBERS: split.audited, Role.POPULATION: split.population}
+        population_from = (
+            f"{len(split.population)} of the non-members, drawn with seed {settings.seed}, are set aside "
+            "and not audited"
+        )
+    for role, records in roles.items():
+        if len(records) < MINIMUM:
+            raise InputError(
+                f"{records.path}: {len(records)} record{'s' if len(records) != 1 else ''} as {role.value} - "
+                f"an audit needs at least {MINIMUM} in every role; give more"
+            )
+    return Roles(
+        feeds={role: replace(feeds.get(role, feeds[Role.NONMEMBERS]), records=one) for role, one in roles.items()},
+        overlap=overlap,
+        dropped=dropped,
+        population_from=population_from,
+        warnings=(*warnings, *_unlike(roles)),
+    )
+
+
+def _by_digest(*several: Records) -> NDArray[np.intp]:
+    keys = np.concatenate([records.digests[:, 0] for records in several])
+    order: NDArray[np.intp] = np.argsort(keys, kind="stable")
+    return order
+
+
+def _feed(records: Records, description: ModelDescription, settings: AuditSettings, warnings: dict[str, None]) -> Feed:
+    checked = check_labels(records.labels, description.task, description.classes, records.path, settings.y_key)
+    found = discover(description, Path(settings.model), records.inputs, records.path, settings.preprocessing)
+    warnings.update(dict.fromkeys(found.warnings))
+    records = replace(records, labels=checked.labels, notes=(*records.notes, *checked.notes))
+    return Feed(records, found)
+
+
+def _unlike(roles: Mapping[Role, Records]) -> list[str]:
+    """Return a warning for each input that the roles hold in different types: a sign of different preprocessing."""
+    warnings = []
+    for key in roles[Role.MEMBERS].inputs:
+        types = {role.value: str(records.inputs[key].dtype) for role, records in roles.items()}
+        if len(set(types.values())) > 1:
+            held = ", ".join(f"{role} {dtype}" for role, dtype in types.items())
+            warnings.append(f"input {key!r} differs in type between roles ({held}): prepared in the same way?")
+    return warnings

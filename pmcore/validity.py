@@ -1,0 +1,143 @@
+"""Is the audit valid at all? Each check is measured, and says in words what it found and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from pmcore.interfaces import Array, ModelDescription, Task
+from pmcore.intervals import proportion
+from pmcore.schema import Figure, Validity
+
+EXPECTED_CONFIDENCE = 0.99
+"""Of the interval that must hold the expected accuracy: a false INVALID costs an audit."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How the model did on the n non-members.
+
+    Parameters
+    ----------
+    correct : right predictions, or None for regression
+    guess : accuracy that predictions made without looking would have; for regression unused
+    r_squared : share of the variance explained, or None for classification
+    """
+
+    n: int
+    correct: int | None
+    guess: float
+    r_squared: float | None
+
+
+def guess_level(task: Task, labels: Array, predicted_counts: Array | None) -> float:
+    """Return the accuracy of predictions with the model's own frequencies, made without looking at the record.
+
+    This is the chance agreement of Cohen (1960): it is 1 / k for balanced classes, and equals the share of the
+    majority for a model that always names the majority. For multi-label the share of the commonest label set.
+
+    Parameters
+    ----------
+    labels : (n,) or (n, k)
+    predicted_counts : (k,) how often each class was predicted; None for multi-label
+    """
+    if task is Task.REGRESSION:
+        return 0.0
+    if task is Task.MULTILABEL or predicted_counts is None:
+        _, counts = np.unique(labels, axis=0, return_counts=True)
+        return float(counts.max() / len(labels))
+    actual = np.bincount(labels, minlength=len(predicted_counts)) / len(labels)
+    return float(actual @ (predicted_counts / predicted_counts.sum()))
+
+
+def check_accuracy(fit: Fit, expected: float | None, preprocessing: str) -> Validity:
+    """Compare the accuracy on non-members with the expected one, or with guessing if none is given.
+
+    A wrong normalisation, layout or class order hides the gap between members and non-members: the commonest
+    way to find nothing. `preprocessing` says what was done to the records and where that was found.
+    """
+    if fit.correct is None:
+        return _check_regression(fit, preprocessing)
+    advice = f"the inputs are probably not preprocessed as in training ({preprocessing})"
+    accuracy = fit.correct / fit.n
+    if expected is not None:
+        interval = proportion(fit.correct, fit.n, EXPECTED_CONFIDENCE)
+        assert interval.low is not None
+        assert interval.high is not None
+        text = (
+            f"accuracy on {fit.n} non-members {_percent(accuracy)} "
+            f"[{_percent(interval.low)}, {_percent(interval.high)}], expected {_percent(expected)}"
+        )
+        if interval.low <= expected <= interval.high:
+            return Validity(name="accuracy", verdict="ok", text=text)
+        return Validity(name="accuracy", verdict="invalid", text=f"{text}: {advice}")
+    low = proportion(fit.correct, fit.n).low
+    if low is None or low <= fit.guess:
+        text = (
+            f"accuracy on {fit.n} non-members {_percent(accuracy)} is what guessing gives "
+            f"({_percent(fit.guess)}): {advice}; or state the accuracy that is known with --expected-accuracy"
+        )
+        return Validity(name="accuracy", verdict="invalid", text=text)
+    text = (
+        f"accuracy on {fit.n} non-members {_percent(accuracy)}, guessing gives {_percent(fit.guess)}; "
+        "not compared with the accuracy that the model is known to have (--expected-accuracy)"
+    )
+    return Validity(name="accuracy", verdict="ok", text=text)
+
+
+def check_overlap(overlap: Mapping[str, int], dropped: Mapping[str, int]) -> Validity:
+    """Tell whether records stand in two roles: a shared record is neither a member nor a non-member."""
+    shared = {pair: count for pair, count in overlap.items() if count}
+    if not shared:
+        return Validity(name="overlap", verdict="ok", text="no record stands in two roles")
+    found = ", ".join(f"{count} in {pair}" for pair, count in shared.items())
+    if dropped:
+        removed = ", ".join(f"{count} from {role}" for role, count in dropped.items())
+        return Validity(name="overlap", verdict="warning", text=f"records in two roles: {found}; dropped {removed}")
+    text = f"records in two roles: {found}; mend the files, or drop them with --drop-overlap"
+    return Validity(name="overlap", verdict="invalid", text=text)
+
+
+def check_orientation(aucs: Mapping[str, Figure]) -> Validity:
+    """Warn of an AUC below one half beyond its interval; it is reported as it is, never flipped."""
+    below = [name for name, auc in aucs.items() if auc.high is not None and auc.high < 0.5]
+    if not below:
+        return Validity(name="orientation", verdict="ok", text="no attack has an AUC below one half")
+    text = f"{', '.join(below)}: AUC below one half - members and non-members swapped, or attack oriented wrong"
+    return Validity(name="orientation", verdict="warning", text=text)
+
+
+def check_resolution(n_nonmembers: int, rates: tuple[float, ...]) -> Validity:
+    """Say which false-positive rates the non-members can resolve (none below 1/n0, weakly below 10/n0)."""
+    resolved = [rate for rate in rates if rate * n_nonmembers >= 1.0 - 1e-9]
+    lost = [rate for rate in rates if rate not in resolved]
+    parts = []
+    if resolved:
+        smallest = min(resolved)
+        weakly = ", weakly" if smallest * n_nonmembers < 10.0 - 1e-9 else ""
+        parts.append(f"down to {_percent(smallest)} false positives{weakly}")
+    parts += [f"{_percent(rate)} needs {int(np.ceil(1.0 / rate - 1e-9))} non-members" for rate in lost]
+    return Validity(name="resolution", verdict="ok", text="; ".join(parts))
+
+
+def check_output(description: ModelDescription) -> Validity:
+    """Warn when only probabilities could be read: very confident records then tie."""
+    if not description.resolution_limited:
+        return Validity(name="output", verdict="ok", text="scores are read before any softmax")
+    text = "resolution limited: only probabilities could be read, so the most confident records may tie"
+    return Validity(name="output", verdict="warning", text=text)
+
+
+def _check_regression(fit: Fit, preprocessing: str) -> Validity:
+    assert fit.r_squared is not None
+    text = f"R squared on {fit.n} non-members {fit.r_squared:.3f}"
+    if fit.r_squared > 0:
+        return Validity(name="accuracy", verdict="ok", text=text)
+    advice = f"no better than their mean: inputs or values are probably not scaled as in training ({preprocessing})"
+    return Validity(name="accuracy", verdict="invalid", text=f"{text} is {advice}")
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.3g} %" if value < 0.01 else f"{100 * value:.1f} %"
