@@ -64,7 +64,7 @@ class ParquetReader(Reader):
             with pyarrow.parquet.ParquetFile(path) as file:
                 columns = choose_inputs(path, x_keys, y_key, file.schema_arrow.names, "column")
                 table = file.read(columns=[*columns, y_key])
-        except (pyarrow.ArrowException, OSError):
+        except (pyarrow.ArrowException, OSError, UnicodeDecodeError):
             raise InputError(f"{path}: damaged or cut short - copy or download it again") from None
         arrays = {name: _column(path, name, table.column(name)) for name in (*columns, y_key)}
         labels = arrays.pop(y_key)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +18,6 @@ from pmcore.data import Role
 from pmcore.evaluate import Figures, share
 from pmcore.evidence import Access
 from pmcore.gather import Gathered
-from pmcore.installed import Plugin
 from pmcore.interfaces import ModelDescription, Scale
 from pmcore.option_docs import resolved_options
 from pmcore.plan import Plan, PlannedAttack
@@ -84,7 +84,7 @@ def compose(findings: Findings) -> AuditReport:
         seed=plan.settings.seed,
         confidence=CONFIDENCE,
         options=_options(plan),
-        plugins={plugin.name: _plugin(plugin) for plugin in plan.plugins()},
+        plugins=_plugins(plan),
         run=_run(findings),
     )
 
@@ -201,8 +201,16 @@ def _options(plan: Plan) -> dict[str, object]:
     return {**settings, "backend_options": dict(plan.model.options)}
 
 
-def _plugin(plugin: Plugin) -> PluginPart:
-    return PluginPart(group=plugin.group, distribution=plugin.distribution, version=plugin.version)
+def _plugins(plan: Plan) -> dict[str, PluginPart]:
+    """Return every plugin that took part by name; one whose name two groups use, as "group:name"."""
+    taking_part = dict.fromkeys(plan.plugins())
+    names = Counter(plugin.name for plugin in taking_part)
+    return {
+        plugin.name if names[plugin.name] == 1 else f"{plugin.group}:{plugin.name}": PluginPart(
+            group=plugin.group, distribution=plugin.distribution, version=plugin.version
+        )
+        for plugin in taking_part
+    }
 
 
 def _run(findings: Findings) -> RunPart:

@@ -6,6 +6,7 @@ import mmap
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO
 
 import numpy as np
@@ -56,7 +57,7 @@ def read_header(stream: IO[bytes], where: str) -> Header:
             shape, fortran_order, dtype = npy.read_array_header_2_0(stream)
         else:
             raise InputError(f"{where}: .npy version {version[0]}.{version[1]} - store plain numbers")
-    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+    except (ValueError, SyntaxError, TokenError, TypeError, RecursionError, MemoryError):
         raise InputError(f"{where}: not a whole .npy array - write it again with numpy.save") from None
     if dtype.hasobject:
         raise InputError(f"{where}: an array of Python objects, which would have to be unpickled - store plain numbers")

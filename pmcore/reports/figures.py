@@ -50,7 +50,7 @@ def draw_roc(picture: Picture, report: AuditReport, logarithmic: bool) -> None:
     ranked = sorted(report.attacks, key=lambda name: -(report.attacks[name].auc.value or 0.0))
     drawn = min(len(ranked), _MOST_CURVES)
     below = 0.0 if drawn <= _MOST_BANDS else 1.1 + 0.24 * drawn
-    axes = frame(picture, height=6 + below, bottom=0.63 + below)
+    axes = frame(picture, height=6 + below, bottom=0.63 + below, left=1.02 if logarithmic else 0.84)
     n1 = max(attack.auc.n_members for attack in report.attacks.values())
     n0 = max(attack.auc.n_nonmembers for attack in report.attacks.values())
     start = 0.9 / n0 if logarithmic else 0.0
@@ -217,7 +217,7 @@ def _class_rows(classes: Sequence[ClassFigure]) -> list[_ClassRow]:
 
 
 def _left_out(attack: AttackPart, with_figure: int, shown: int) -> str:
-    parts = ["intervals not corrected for the number of classes"]
+    parts = ["the intervals hold for all classes together (Bonferroni)"]
     if with_figure > shown:
         parts.append(f"{with_figure - shown} lower classes left out")
     few = len(attack.per_class) - with_figure

@@ -243,6 +243,8 @@ def test_a_bad_npy_is_told_in_one_line(tmp_path: Path) -> None:
     assert "cut short, 47 of 48 bytes" in complaint(tmp_path)
     (tmp_path / "x.npy").write_bytes(whole[:20])
     assert "not a whole .npy array" in complaint(tmp_path)
+    (tmp_path / "x.npy").write_bytes(whole.replace(b"(4, 3)", b"((4, 3"))
+    assert "not a whole .npy array" in complaint(tmp_path)
     (tmp_path / "x.npy").write_bytes(pickle.dumps(X))
     assert "pickle" in complaint(tmp_path)
     assert "give two files" in complaint(Path(f"{tmp_path}/x.npy,{tmp_path}/y.npy,z.npy"))
