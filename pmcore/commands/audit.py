@@ -18,7 +18,7 @@ from pmcore.errors import ExitCode
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON instead of text.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 def command(*, as_json: bool, quiet: bool, **given: Any) -> int:
-    """Audit MODEL: how well can its training records be told from others?
+    r"""Audit MODEL: how well can its training records be told from others?
 
     Exit codes: 0 done, 2 bad input, 3 refused as untrusted, 4 model failed, 5 audit invalid, 6 some attacks
     could not run.

@@ -1,0 +1,76 @@
+"""What the README shows is run here as it stands."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pmcore.settings import AuditSettings
+from tests.core.cases import make_case
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def as_in_the_readme(folder: Path) -> None:
+    case = make_case(folder)
+    (case.folder / "members.npz").rename(case.folder / "train.npz")
+    (case.folder / "nonmembers.npz").rename(case.folder / "test.npz")
+
+
+def test_the_two_commands_come_first() -> None:
+    first = blocks("")[0].splitlines()
+    assert [line.split("#")[0].strip() for line in first] == ["make demo", "make test"]
+
+
+def test_the_python_example_runs(tmp_path: Path) -> None:
+    as_in_the_readme(tmp_path)
+    (example,) = [block for block in blocks("python") if "Audit(" in block]
+    assert len(example.splitlines()) == 3
+    done = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "value=0." in done.stdout
+
+
+def test_the_audit_file_is_valid() -> None:
+    (example,) = blocks("yaml")
+    settings = AuditSettings.model_validate(yaml.safe_load(example))
+    assert settings.attacks == ("population", "population:signal=rescaled_logit,per_class=true")
+
+
+def test_the_plugin_in_ten_lines_is_found_and_audits(tmp_path: Path) -> None:
+    as_in_the_readme(tmp_path)
+    (plugin,) = [block for block in blocks("python") if "GapAttack" in block]
+    assert len([line for line in plugin.splitlines() if line.strip()]) <= 10
+    (entry_points,) = blocks("ini")
+    (tmp_path / "my_attack.py").write_text(plugin)
+    metadata = tmp_path / "my_attack-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: my-attack\nVersion: 1.0\n")
+    registered = entry_points.replace("[options.entry_points]\n", "").replace("pmcore.attacks =", "[pmcore.attacks]")
+    (metadata / "entry_points.txt").write_text("\n".join(line.strip() for line in registered.splitlines()))
+    command = "audit model.onnx --members train.npz --non-members test.npz --attack gap"
+    done = subprocess.run(
+        [sys.executable, "-c", "from pmcore.cli import main; main()", *command.split()],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "gap" in done.stdout
+    assert "label only" in done.stdout
+
+
+@pytest.mark.parametrize("name", re.findall(r"\]\(((?!http)[^)]+)\)", README))
+def test_every_file_that_is_linked_exists(name: str) -> None:
+    assert (Path(__file__).parents[2] / name).exists()
