@@ -150,7 +150,7 @@ class Outputs:
         """Return log(p_y / (1 - p_y)) = z_y - logsumexp over the other classes, shape (n,) float64.
 
         Taken in this form it never saturates: differences between very confident records survive
-        (Carlini et al. 2022, section VI-A, on stable confidence scaling).
+        (Carlini et al., S&P 2022, on numerically stable logit scaling).
         """
         scores = self.log_scores
         rows = np.arange(len(scores))

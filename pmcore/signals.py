@@ -22,7 +22,7 @@ class Loss(Signal):
     References
     ----------
     Yeom, Giacomelli, Fredrikson, Jha. Privacy Risk in Machine Learning: Analyzing the Connection to
-    Overfitting. CSF 2018, section 3.2.
+    Overfitting. CSF 2018 (the loss-threshold adversaries).
     """
 
     direction: ClassVar[Direction] = Direction.LOWER
@@ -48,7 +48,7 @@ class Confidence(Signal):
 
     References
     ----------
-    Salem et al. ML-Leaks. NDSS 2019, section V.
+    Salem et al. ML-Leaks. NDSS 2019 (adversary 3).
     """
 
     direction: ClassVar[Direction] = Direction.HIGHER
@@ -68,7 +68,7 @@ class RescaledLogit(Signal):
 
     References
     ----------
-    Carlini et al. Membership Inference Attacks From First Principles. S&P 2022, section IV-C.
+    Carlini et al. Membership Inference Attacks From First Principles. S&P 2022 (logit scaling).
     """
 
     direction: ClassVar[Direction] = Direction.HIGHER
@@ -83,7 +83,7 @@ class Hinge(Signal):
 
     References
     ----------
-    Carlini et al. Membership Inference Attacks From First Principles. S&P 2022, section VI-A.
+    Carlini et al. Membership Inference Attacks From First Principles. S&P 2022 (hinge loss).
     """
 
     direction: ClassVar[Direction] = Direction.HIGHER
@@ -103,7 +103,7 @@ class Entropy(Signal):
 
     References
     ----------
-    Salem et al. ML-Leaks. NDSS 2019, section V.
+    Salem et al. ML-Leaks. NDSS 2019 (adversary 3).
     """
 
     direction: ClassVar[Direction] = Direction.LOWER
@@ -128,8 +128,8 @@ class ModifiedEntropy(Signal):
 
     References
     ----------
-    Song, Mittal. Systematic Evaluation of Privacy Risks of Machine Learning Models. USENIX Security 2021,
-    section 3.2.2.
+    Song, Mittal. Systematic Evaluation of Privacy Risks of Machine Learning Models. USENIX Security 2021
+    (modified prediction entropy).
     """
 
     direction: ClassVar[Direction] = Direction.LOWER
@@ -159,7 +159,7 @@ class Correctness(Signal):
 
     References
     ----------
-    Yeom, Giacomelli, Fredrikson, Jha. Privacy Risk in Machine Learning. CSF 2018, section 3.3.
+    Yeom, Giacomelli, Fredrikson, Jha. Privacy Risk in Machine Learning. CSF 2018 (adversary 1 under the 0/1 loss).
     """
 
     access: ClassVar[Access] = Access.LABEL

@@ -36,10 +36,10 @@ class PopulationAttack(Attack):
     References
     ----------
     Yeom, Giacomelli, Fredrikson, Jha. Privacy Risk in Machine Learning: Analyzing the Connection to
-    Overfitting. CSF 2018, section 3.2 (adversary 1).
+    Overfitting. CSF 2018 (the loss-threshold adversaries).
     Ye, Maddi, Murakonda, Bindschaedler, Shokri. Enhanced Membership Inference Attacks against Machine Learning
-    Models. CCS 2022, section 4 (Attack-P).
-    Vovk, Gammerman, Shafer. Algorithmic Learning in a Random World. 2005, section 4.5 (label-conditional).
+    Models. CCS 2022 (attack P).
+    Vovk, Gammerman, Shafer. Algorithmic Learning in a Random World. 2005 (Mondrian, label-conditional conformal p-values).
     """
 
     knowledge: ClassVar[str] = "records of the same population that are known not to be members"

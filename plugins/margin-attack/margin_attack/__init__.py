@@ -24,7 +24,7 @@ class RelativeMargin(Signal):
     References
     ----------
     This plugin; `hinge`, after which it is made, is the margin of Carlini et al. Membership Inference Attacks
-    From First Principles. S&P 2022, section VI-A.
+    From First Principles. S&P 2022.
     """
 
     direction: ClassVar[Direction] = Direction.HIGHER
@@ -59,7 +59,7 @@ class MarginAttack(Attack):
     References
     ----------
     Song, Mittal. Systematic Evaluation of Privacy Risks of Machine Learning Models. USENIX Security 2021,
-    section 3.2, sets a threshold per class to the same end.
+    sets a threshold per class to the same end.
     """
 
     knowledge: ClassVar[str] = "labelled records of the same population that are known not to be members"
