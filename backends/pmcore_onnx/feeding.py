@@ -55,6 +55,23 @@ class Feed:
             return [np.stack(column) for column in zip(*parts, strict=True)]
         return [np.concatenate(column)[:records] for column in zip(*parts, strict=True)]
 
+    def blank(self) -> dict[str, Array]:
+        """Return one record of zeros."""
+        return {
+            spec.name: np.zeros((1, *(size or 1 for size in spec.record_shape)), dtype=spec.dtype)
+            for spec in self.specs
+        }
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return what a reader of the report must know about batches."""
+        if self.single:
+            return ("The model takes no batch: records are sent one by one.",)
+        if self.batch is None:
+            return ()
+        how = "one by one" if self.batch == 1 else f"{self.batch} at a time"
+        return (f"The model has a fixed batch of {self.batch}: records are sent {how}.",)
+
     def _parts(self, feeds: Mapping[str, Array], records: int) -> Iterator[dict[str, Array]]:
         if self.single:
             for i in range(records):
@@ -114,6 +131,8 @@ def read_feed(runtime: Any, outputs: Sequence[str], path: Path) -> Feed:
     the first dimension of its first input, or if both have but one dimension.
     """
     taken = runtime.get_inputs()
+    if not taken:
+        raise ModelError(f"{path}: takes no inputs, so it cannot be asked about records; export the trained model")
     shapes = [_shape(value.shape) for value in taken]
     for value in taken:
         if value.type not in _TYPES:

@@ -68,13 +68,15 @@ def check_file(path: Path) -> None:
             raise InputError(f"{path}: {what}; {remedy}")
 
 
-def check_external_data(path: Path, model: ModelProto) -> tuple[Path, ...]:
-    """Return the data files of a model, having checked that each is there, whole, and in its folder.
+def external_files(path: Path, model: ModelProto) -> tuple[Path, ...]:
+    """Return the data files of a model, after a check that each is there, whole, and in its folder.
 
     Raises
     ------
     InputError
-        A data file is missing or short, or lies outside the model's folder.
+        A data file is missing or short.
+    UntrustedError
+        A data file lies outside the model's folder.
     """
     folder = path.parent.resolve()
     ends: dict[str, int] = {}
@@ -84,11 +86,10 @@ def check_external_data(path: Path, model: ModelProto) -> tuple[Path, ...]:
             end = _number(facts.get("offset")) + _number(facts.get("length"))
             location = facts.get("location", "")
             ends[location] = max(ends.get(location, 0), end)
-    files = []
     for location, end in ends.items():
         file = folder / location
         if not location or not file.resolve().is_relative_to(folder):
-            raise InputError(
+            raise UntrustedError(
                 f"{path}: its weights are said to be in {location!r}, outside the model's folder, "
                 "which is refused; put the data file beside the model"
             )
@@ -101,8 +102,7 @@ def check_external_data(path: Path, model: ModelProto) -> tuple[Path, ...]:
                 f"{path}: its data file {location!r} has {file.stat().st_size} bytes where {end} are needed; "
                 "copy or download it again"
             )
-        files.append(file)
-    return tuple(files)
+    return tuple(folder / location for location in sorted(ends))
 
 
 def tensors(graph: GraphProto) -> Iterator[TensorProto]:

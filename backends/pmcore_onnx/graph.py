@@ -12,7 +12,7 @@ import numpy as np
 
 from pmcore.errors import InputError
 from pmcore.interfaces import Array
-from pmcore_onnx.files import check_external_data, check_file, looks_like_onnx, tensors
+from pmcore_onnx.files import check_file, looks_like_onnx, tensors
 
 if TYPE_CHECKING:
     from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
@@ -80,7 +80,7 @@ def read_model(path: Path) -> ModelProto:
     Raises
     ------
     InputError
-        The file is missing, damaged or of another kind, or its data files are.
+        The file is missing, damaged or of another kind.
     UntrustedError
         The file is a pickle.
     """
@@ -97,12 +97,13 @@ def read_model(path: Path) -> ModelProto:
         if ours:
             raise InputError(f"{path}: is a damaged or truncated ONNX model; copy or export it again") from None
         raise InputError(f"{path}: is not an ONNX model; name a file that an ONNX exporter wrote") from None
+    if not all(isinstance(name, str) for name in _names(model)):
+        raise InputError(f"{path}: is a damaged ONNX model (names that are no text); copy or export it again")
     if not model.graph.node or not model.graph.output:
         raise InputError(
             f"{path}: holds no graph with nodes and outputs, so it is truncated or no ONNX model; "
             "copy or export it again"
         )
-    check_external_data(path, model)
     return model
 
 
@@ -134,6 +135,20 @@ def reads(node: NodeProto) -> Iterator[str]:
             yield from _read_inside(found.g)
         for inner in found.graphs:
             yield from _read_inside(inner)
+
+
+def _names(model: ModelProto) -> Iterator[object]:
+    """Yield every name that is read here; protobuf hands out as bytes what is no text."""
+    graph = model.graph
+    yield from (model.producer_name, model.producer_version)
+    for value in (*graph.input, *graph.output):
+        yield value.name
+        yield from (dim.dim_param for dim in value.type.tensor_type.shape.dim)
+    yield from (tensor.name for tensor in graph.initializer)
+    yield from (part for entry in model.metadata_props for part in (entry.key, entry.value))
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (found.name for found in node.attribute)
 
 
 def _read_inside(graph: GraphProto) -> Iterator[str]:

@@ -164,7 +164,7 @@ def _ended(graph: Graph, node: NodeProto, name: str, output: str) -> Head:
 
 def _classifier(node: NodeProto, output: str) -> Head:
     transform = attribute(node, "post_transform")
-    kind = transform.s.decode() if transform is not None else "NONE"
+    kind = transform.s.decode(errors="replace") if transform is not None else "NONE"
     if kind == "NONE":
         return Head(output, probabilities=node.op_type == "TreeEnsembleClassifier")
     labels = [found for found in node.attribute if found.name.startswith("classlabels_")]

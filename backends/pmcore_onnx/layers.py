@@ -84,7 +84,7 @@ def shape_of(value: ValueInfoProto) -> tuple[int | str | None, ...] | None:
     if not value.type.HasField("tensor_type") or not value.type.tensor_type.HasField("shape"):
         return None
     return tuple(
-        dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None
+        dim.dim_value if dim.HasField("dim_value") else None if _invented(dim.dim_param) else dim.dim_param
         for dim in value.type.tensor_type.shape.dim
     )
 
@@ -107,11 +107,17 @@ def precision_of(graph: Graph) -> str:
     return max(counts, key=lambda kind: counts[kind])
 
 
+def _invented(symbol: str) -> bool:
+    """Tell whether a dimension has no name, or one that shape inference made up."""
+    return not symbol or symbol.startswith("unk__")
+
+
 def _shapes(graph: Graph) -> dict[str, tuple[int | str | None, ...] | None]:
     from onnx import shape_inference
 
     try:
-        inferred = shape_inference.infer_shapes(graph.model, data_prop=True).graph
+        # without data propagation: on damaged graphs it was seen to fill all memory
+        inferred = shape_inference.infer_shapes(graph.model).graph
     except Exception:  # shapes are a courtesy: onnx raises its own kinds on what only the runtime understands
         inferred = graph.model.graph
     values: Iterable[ValueInfoProto] = [*inferred.value_info, *inferred.output]

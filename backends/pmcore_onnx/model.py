@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Self
 
-import numpy as np
-
 from pmcore.errors import AuditError, InputError
 from pmcore.interfaces import (
     Array,
@@ -18,21 +16,24 @@ from pmcore.interfaces import (
     Model,
     ModelDescription,
     Outputs,
-    TensorSpec,
     Want,
 )
 from pmcore_onnx.dense import write_dense
 from pmcore_onnx.feeding import Feed, read_feed
+from pmcore_onnx.files import external_files
 from pmcore_onnx.files import looks_like_onnx
 from pmcore_onnx.graph import Graph, drop_weights, read_model
 from pmcore_onnx.head import Head, find_head
 from pmcore_onnx.layers import LayerTable, precision_of, read_layers
-from pmcore_onnx.reading import Reading, check_shape, presume, rows, settle
+from pmcore_onnx.probing import count_columns, same_answers
+from pmcore_onnx.reading import Reading, presume, rows, settle
 from pmcore_onnx.rewrite import Edit, edited, is_as_it_stands
 from pmcore_onnx.session import Device, Session, Settings, open_session
 
 _SAMPLE = 32
 """Records that are looked at before the first query."""
+_VERIFIED = 8
+"""Records that must be answered as before when a fixed batch is made free."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class _Facts:
     precision: str
     runtime: str
     properties: Mapping[str, str]
+    files: tuple[Path, ...]
 
 
 class OnnxModel(Model):
@@ -83,7 +85,7 @@ class OnnxModel(Model):
         self._head = head
         self._reading = reading
         self._facts = facts
-        self._batch_notes: tuple[str, ...] = _batch_notes(feed)
+        self._batch_notes = feed.notes
         self._table: LayerTable | None = None
         self._deeper: dict[tuple[str, ...], Session] = {}
 
@@ -113,6 +115,7 @@ class OnnxModel(Model):
                 if model.producer_name
                 else {}
             ),
+            external_files(source, model),
         )
         wanted = (head.output,) if head.before is None else (head.before, head.output)
         edit = Edit(wanted, head.raw, head.before if head.raw is not None else None)
@@ -120,7 +123,7 @@ class OnnxModel(Model):
         del graph, model
         session = open_session(source, settings, payload)
         feed = read_feed(session.runtime, (head.output,), source)
-        columns = _columns(session, feed, wanted, source)
+        columns = count_columns(session, feed, wanted, source)
         reading = presume(head, columns, options.task, source)
         return cls(source, options, settings, edit, session, feed, head, reading, facts)
 
@@ -128,6 +131,10 @@ class OnnxModel(Model):
     def write_dense(cls, path: Path, weights: Sequence[Array], biases: Sequence[Array]) -> None:
         """Write a dense network as an ONNX file; see `pmcore.interfaces.Model.write_dense`."""
         write_dense(path, weights, biases)
+
+    def files(self) -> tuple[Path, ...]:
+        """Return the files of external weights."""
+        return self._facts.files
 
     def describe(self) -> ModelDescription:
         """Return what the model is; before `prepare`, as far as its graph tells."""
@@ -165,7 +172,7 @@ class OnnxModel(Model):
         """Return predictions, shape (b, k), in their own type; float16 is widened to float32."""
         (answer,) = self._feed.ask(self._open(), (self._reading.tensor,), inputs)
         records = len(next(iter(inputs.values())))
-        return self._reading.ending.scores(rows(answer, records, self._reading.tensor, self._path))
+        return self._reading.scores(answer, records, self._path)
 
     def layers(self) -> Sequence[Layer]:
         """Return the operations on the records, in order of computation."""
@@ -184,12 +191,11 @@ class OnnxModel(Model):
         tensors = self._tensors(sorted(want.activations))
         names = tuple(dict.fromkeys((self._reading.tensor, *tensors.values())))
         answers = dict(zip(names, self._feed.ask(self._looking_at(tensors), names, inputs), strict=True))
-        flat = rows(answers[self._reading.tensor], len(labels), self._reading.tensor, self._path)
         return Outputs(
             task=self._reading.task,
             scale=self._reading.scale,
             labels=labels,
-            predictions=self._reading.ending.scores(flat),
+            predictions=self._reading.scores(answers[self._reading.tensor], len(labels), self._path),
             activations={name: answers[tensor] for name, tensor in tensors.items()},
         )
 
@@ -225,6 +231,7 @@ class OnnxModel(Model):
 
     def _free_batch(self, sample: Inputs) -> None:
         """Replace the session by one whose batch is free, if it answers each record as the fixed one does."""
+        sample = {name: array[:_VERIFIED] for name, array in sample.items()}
         edit = replace(self._edit, free_batch=self._feed.batch)
         expected = self._feed.ask(self._open(), edit.outputs, sample)
         try:
@@ -234,53 +241,10 @@ class OnnxModel(Model):
             found = feed.ask(session, edit.outputs, sample)
         except AuditError:
             return
-        if feed.batch is None and not feed.single and all(map(_same, found, expected)):
+        if feed.batch is None and not feed.single and all(map(same_answers, found, expected)):
             self._batch_notes = (
                 f"The file's fixed batch of {self._feed.batch} was made free; "
                 f"{len(expected[0])} records are answered as before.",
             )
             self._session, self._feed, self._edit = session, feed, edit
             self._deeper.clear()
-
-
-def _columns(session: Session, feed: Feed, wanted: Sequence[str], path: Path) -> int | None:
-    """Return the number of predictions per record, from the shapes or else from a record of zeros."""
-    declared = {value.name: value.shape for value in session.runtime.get_outputs()}
-    for name in wanted:
-        shape = declared.get(name) or ()
-        if feed.single:
-            shape = (None, *shape)
-        if shape:
-            columns = check_shape(shape, name, path)
-            if columns is not None:
-                return columns
-    blank = {spec.name: _zeros(spec) for spec in feed.specs}
-    try:
-        answer = feed.ask(session, wanted[:1], blank)[0]
-    except AuditError:
-        return None
-    return check_shape(answer.shape, wanted[0], path) if answer.ndim else None
-
-
-def _zeros(spec: TensorSpec) -> Array:
-    shape = tuple(size or 1 for size in spec.record_shape)
-    return np.zeros((1, *shape), dtype=spec.dtype)
-
-
-def _batch_notes(feed: Feed) -> tuple[str, ...]:
-    if feed.single:
-        return ("The model takes no batch: records are sent one by one.",)
-    if feed.batch is None:
-        return ()
-    how = "one by one" if feed.batch == 1 else f"{feed.batch} at a time"
-    return (f"The model has a fixed batch of {feed.batch}: records are sent {how}.",)
-
-
-def _same(found: Array, expected: Array) -> bool:
-    if found.shape != expected.shape:
-        return False
-    if expected.dtype.kind != "f":
-        return bool(np.array_equal(found, expected))
-    share = 1e-5 if expected.dtype.itemsize >= 4 else 2e-3
-    top = float(np.max(np.abs(expected[np.isfinite(expected)]), initial=0.0))
-    return bool(np.allclose(found, expected, rtol=0.0, atol=share * top, equal_nan=True))

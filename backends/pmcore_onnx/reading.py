@@ -38,6 +38,11 @@ class Reading:
     limited: bool = False
     notes: tuple[str, ...] = ()
 
+    def scores(self, answer: Array, records: int, path: Path) -> Array:
+        """Return what `predict` returns, (b, k), for what the runtime answered; float16 is widened."""
+        found = self.ending.scores(rows(answer, records, self.tensor, path))
+        return found.astype(np.float32) if found.dtype == np.float16 else found
+
     @property
     def classes(self) -> int:
         """Return the number of classes, labels or values; 0 while it is not known."""
@@ -96,7 +101,7 @@ def settle(head: Head, before: Array | None, output: Array, asked: Task | None, 
 
 
 def rows(array: Array, records: int, name: str, path: Path) -> Array:
-    """Return predictions as (b, k), float16 widened.
+    """Return predictions as (b, k).
 
     Raises
     ------
@@ -109,8 +114,7 @@ def rows(array: Array, records: int, name: str, path: Path) -> Array:
             "choose an output with one row per record (--output)"
         )
     check_shape(array.shape, name, path)
-    flat = array.reshape(records, -1)
-    return flat.astype(np.float32) if flat.dtype == np.float16 else flat
+    return array.reshape(records, -1)
 
 
 def check_shape(shape: Sequence[int | str | None], name: str, path: Path) -> int | None:

@@ -172,6 +172,7 @@ def open_session(path: Path, settings: Settings, edited: bytes | None = None) ->
                     f"device {str(asked)!r} was asked for, but did not come up ({_first_line(error)}); {_REMEDY}"
                 ) from None
             runtime = _start(source, options, Device("cpu"), settings.tf32)
+    runtime._model_bytes = None  # its copy of the edited model, weights and all, is not needed again
     first = runtime.get_providers()[0]
     came = next((name for name, provider in _PROVIDERS.items() if provider == first), first)
     if came != kind and asked.kind != "auto":
