@@ -20,8 +20,10 @@ from pmcore.evaluate import Figures, Scored, evaluate
 from pmcore.evidence import Evidence, EvidenceKey, Source
 from pmcore.files import OutputFolder
 from pmcore.gather import Batching, Gathered, Progress, gather
+from pmcore.installed import surveyed_once
 from pmcore.interfaces import Direction, Floats, ModelDescription
 from pmcore.plan import Plan, PlannedAttack, make_plan
+from pmcore.plugin_failures import answerable
 from pmcore.schema import AuditReport
 from pmcore.scores import RecordScores, write_arrays
 from pmcore.settings import AuditSettings, read_settings
@@ -39,7 +41,7 @@ OWN_FILES = (
     "invalid.*",
 )
 """What an earlier audit may have left in a folder: none of it may stand beside the files of this one."""
-SAMPLE = 16
+SAMPLE = 32
 """Records that the model sees before the first query, to settle what only data can tell."""
 
 
@@ -97,7 +99,8 @@ class Audit:
         AuditError
             All misfits together, one line each.
         """
-        return make_plan(self.settings)
+        with surveyed_once():
+            return make_plan(self.settings)
 
     def run(self, progress: Progress | None = None, command: str | None = None) -> AuditResult:
         """Run the audit, and write the report if a folder was given.
@@ -117,7 +120,7 @@ class Audit:
             plan = self.plan()
         model = plan.model.model
         try:
-            with stages("query"):
+            with stages("query"), answerable(plan.model.plugin):
                 description = _prepare(plan)
                 batching = Batching(plan.settings.batch_size)
                 gathered = {
@@ -267,7 +270,8 @@ def _write(plan: Plan, report: AuditReport, scores: RecordScores, signals: dict[
     with OutputFolder(path, plan.settings.force) as folder:
         written = []
         for form in plan.reports:
-            rendered = form.report.render(report)
+            with answerable(form.plugin):
+                rendered = form.report.render(report)
             folder.write(rendered)
             written += list(rendered)
         with folder.open("scores.csv") as stream:

@@ -7,23 +7,25 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import io
+import logging
 import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Any
 
 import click
 
 from pmcore import __version__
+from pmcore.commands.output import forget_output, standard_output
 from pmcore.errors import AuditError, ExitCode
 
 COMMANDS = {
-    "audit": "Audit a model: how much does it betray about who was in its training data?",
-    "plan": "Show what an audit would run, what it would skip and why, and how many queries it costs.",
-    "inspect": "Show what a model file holds: inputs, outputs, layers, and the attacks that can run on it.",
-    "plugins": "List backends, signals, attacks, readers and reports, or show one of them.",
-    "demo": "Train a small overfitted network, export it to ONNX, audit it, and say what was found.",
+    "audit": "Audit a model: what does it betray about its training records?",
+    "plan": "Show what an audit would run or skip, and what it costs in queries.",
+    "inspect": "Show what a model file holds, and which attacks can run on it.",
+    "plugins": "List backends, signals, attacks, readers, reports; or show one.",
+    "demo": "Train a small overfitted network, audit it, say what was found.",
 }
 
 
@@ -42,6 +44,13 @@ class CommandGroup(click.Group):
         command: click.Command = module.command
         return command
 
+    def invoke(self, ctx: click.Context) -> object:
+        """Run a command; Ctrl-C is told apart here, since click would print an empty line for it."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise click.Abort from None
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -58,7 +67,16 @@ class CommandGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
+EPILOG = """\b
+First steps:
+  pmcore demo                  a whole audit, with nothing to prepare
+  pmcore inspect model.onnx    does pmcore understand this model?
+  pmcore audit model.onnx --members train.npz --non-members test.npz
+  pmcore COMMAND --help        all the rest
+""".rstrip()
+
+
+@click.group(cls=CommandGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="pmcore", message="%(prog)s %(version)s")
 def pmcore() -> None:
     """Audit a trained model, as it is shipped, with membership-inference attacks."""
@@ -66,34 +84,56 @@ def pmcore() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with one of the codes of `ExitCode`."""
+    _settle_streams()
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line and return its exit code."""
     debug = "--debug" in arguments
+    logging.basicConfig(format="pmcore: warning: %(message)s", level=logging.WARNING)
     try:
         code = pmcore.main(list(arguments), prog_name="pmcore", standalone_mode=False)
-        sys.stdout.flush()
+        with standard_output():
+            pass
         return int(code) if isinstance(code, int) else int(ExitCode.DONE)
     except click.exceptions.NoArgsIsHelpError as error:
         return _complain(str(error.format_message()), ExitCode.BAD_INPUT, prefix="")
     except click.ClickException as error:
-        return _complain(error.format_message(), ExitCode.BAD_INPUT)
+        return _complain(_usage(error), ExitCode.BAD_INPUT)
     except AuditError as error:
         if debug:
             traceback.print_exc()
         return _complain(str(error), error.exit_code)
-    except (KeyboardInterrupt, click.exceptions.Abort):
+    except (KeyboardInterrupt, click.Abort):
+        if sys.stderr.isatty():
+            print(file=sys.stderr)  # below the ^C of the terminal
         return _complain("interrupted - no report was written", ExitCode.INTERRUPTED)
-    except BrokenPipeError:
-        _silence(sys.stdout)
+    except (BrokenPipeError, SystemExit):  # click exits when the reader of its output has left
+        forget_output()
         return int(ExitCode.DONE)
+    except OSError as error:
+        if debug:
+            traceback.print_exc()
+        text = error.strerror or str(error)
+        where = error.filename or "standard output"
+        if error.filename is None:
+            forget_output()
+        return _complain(f"{where}: {text[:1].lower()}{text[1:]} - choose another place", ExitCode.BAD_INPUT)
     except MemoryError:
         return _complain("out of memory - try a smaller --batch-size", ExitCode.MODEL_FAILED)
     except Exception:
         traceback.print_exc()
         return _complain("this is a bug in pmcore; please report the lines above", ExitCode.BUG)
+
+
+def _settle_streams() -> None:
+    """Have both streams, even where the caller closed them, and one that writes what its encoding lacks."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - open until the end
+        elif isinstance(stream := getattr(sys, name), io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _complain(message: str, code: ExitCode, prefix: str = "pmcore: error: ") -> int:
@@ -102,6 +142,16 @@ def _complain(message: str, code: ExitCode, prefix: str = "pmcore: error: ") -> 
     return int(code)
 
 
-def _silence(stream: Any) -> None:
-    """Point a stream whose reader is gone to nowhere, so that closing it at exit raises nothing."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+def _usage(error: click.ClickException) -> str:
+    """Say in one line what is wrong with the command line, and what to do."""
+    context = getattr(error, "ctx", None)
+    see = f"see {context.command_path} --help" if context is not None else "see pmcore --help"
+    if isinstance(error, click.NoSuchOption):
+        close = difflib.get_close_matches(error.option_name, error.possibilities or (), n=1)
+        return f"{error.option_name}: no such option - {f'did you mean {close[0]}?' if close else see}"
+    if isinstance(error, click.MissingParameter) and error.param is not None:
+        return f"{error.param.make_metavar(context) if context else error.param.name}: missing - {see}"
+    if isinstance(error, click.BadOptionUsage):
+        return f"{error.option_name}: no value follows - give one"
+    message = " ".join(error.format_message().split()).rstrip(".")
+    return message if " - " in message else f"{message} - {see}"

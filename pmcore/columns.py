@@ -33,7 +33,7 @@ class CsvReader(Reader):
                 columns = _feature_columns(path, x_keys, y_key, header)
                 first = next((line for line in stream if line.strip()), "")
                 if not first:
-                    raise InputError(f"{path}: holds no records below its header row")
+                    raise InputError(f"{path}: holds no records below its header row - give a file with some")
             values = _parse(path, header, delimiter)
         except UnicodeDecodeError as error:
             raise InputError(f"{path}: byte {error.start} is not UTF-8 text - save it as UTF-8 CSV") from None
@@ -59,7 +59,7 @@ class ParquetReader(Reader):
         except ImportError:
             raise InputError(f"{path}: needs pyarrow; try: pip install 'pmcore[parquet]'") from None
         if not head.startswith(b"PAR1"):
-            raise InputError(f"{path}: not a Parquet file")
+            raise InputError(f"{path}: not a Parquet file - name it by what it is")
         try:
             with pyarrow.parquet.ParquetFile(path) as file:
                 columns = choose_inputs(path, x_keys, y_key, file.schema_arrow.names, "column")
@@ -121,7 +121,7 @@ def _complain(path: Path, header: Sequence[str], delimiter: str, otherwise: str)
             if not row:
                 continue
             if len(row) != len(header):
-                raise InputError(f"{where}: {len(row)} columns, the header row has {len(header)}")
+                raise InputError(f"{where}: {len(row)} columns, the header row has {len(header)} - mend that line")
             for name, cell in zip(header, row, strict=True):
                 if not cell.strip():
                     raise InputError(f"{where}: column {name!r} is empty - fill it in or leave the record out")

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -66,15 +67,17 @@ def compose(findings: Findings) -> AuditReport:
     plan = findings.plan
     checks = _checks(findings)
     roles = plan.roles
+    by_files = {feed.records.files: feed.records for feed in roles.feeds.values()}
+    hashes = {files: records.sha256 for files, records in by_files.items()}
     return AuditReport(
         valid=all(check.verdict != "invalid" for check in checks),
         warnings=[*roles.warnings, *(check.text for check in checks if check.verdict == "warning")],
         validity=checks,
         model=_model(findings),
         data=DataPart(
-            members=_role(findings, Role.MEMBERS),
-            nonmembers=_role(findings, Role.NONMEMBERS),
-            population=_role(findings, Role.POPULATION) if Role.POPULATION in roles.feeds else None,
+            members=_role(findings, Role.MEMBERS, hashes),
+            nonmembers=_role(findings, Role.NONMEMBERS, hashes),
+            population=_role(findings, Role.POPULATION, hashes) if Role.POPULATION in roles.feeds else None,
             population_from=roles.population_from,
             overlap=dict(roles.overlap),
             dropped=dict(roles.dropped),
@@ -143,12 +146,12 @@ def _output(
     return outputs[description.scale]
 
 
-def _role(findings: Findings, role: Role) -> RolePart:
+def _role(findings: Findings, role: Role, hashes: Mapping[tuple[Path, ...], str]) -> RolePart:
     feed, gathered = findings.plan.roles.feeds[role], findings.gathered[role]
     return RolePart(
         path=feed.path,
         n=len(feed),
-        sha256=feed.records.sha256,
+        sha256=hashes[feed.records.files],
         duplicates=findings.plan.roles.duplicates(role),
         accuracy=share(gathered.correct, len(feed), CONFIDENCE) if gathered.correct is not None else None,
         r_squared=_r_squared(findings, role),

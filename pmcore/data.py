@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pmcore.errors import InputError
 from pmcore.interfaces import Array, Inputs, Reader, Table
-from pmcore.mapped import release, take
+from pmcore.mapped import WINDOW, release, take
 
 Digests = NDArray[np.uint64]
 """One 128-bit hash per record, shape (n, 2)."""
@@ -83,14 +83,14 @@ class Records:
         """Return inputs (b, ...) and labels (b, ...) of records start to stop.
 
         Views where rows follow each other in the file. Pages of mapped files that earlier batches read are
-        given back, so that a walk needs memory for one batch only.
+        given back, so that a walk needs memory for one batch and `WINDOW` bytes only.
 
         Raises
         ------
         InputError
             A value is NaN or infinite.
         """
-        self.release()
+        self.release_passed(start, stop)
         where = self.where(start, stop)
         inputs = {name: take(array, where) for name, array in self.inputs.items()}
         check_finite(inputs, self, start)
@@ -100,6 +100,15 @@ class Records:
         """Give the pages of mapped files back to the system; they are read again when needed."""
         for array in (*self.inputs.values(), self.labels):
             release(array)
+
+    def release_passed(self, start: int, stop: int) -> None:
+        """Release whenever a walk, at records start to stop, comes past another `WINDOW` bytes of records.
+
+        Each release stops all threads of the process for a moment, too long to do it for every batch.
+        """
+        width = sum(array.nbytes for array in self.inputs.values()) // len(next(iter(self.inputs.values())))
+        if start * width // WINDOW != stop * width // WINDOW:
+            self.release()
 
     def where(self, start: int, stop: int) -> slice | NDArray[np.int64]:
         """Return where in the inputs records start to stop stand: a slice if they follow each other."""
@@ -175,8 +184,9 @@ def reader_for(path: str, readers: Mapping[str, Reader]) -> Reader:
     if folder:
         raise InputError(f"{path}: a folder without data files - known are {known}")
     if not place.suffix and not place.exists():
-        raise InputError(f"{path}: no such file or folder")
-    raise InputError(f"{path}: nothing reads {place.suffix or 'a file without suffix'!r} - known are {known}")
+        raise InputError(f"{path}: no such file or folder - check the path")
+    suffix = repr(place.suffix) if place.suffix else "a file without suffix"
+    raise InputError(f"{path}: nothing reads {suffix} - known are {known}")
 
 
 def files_sha256(files: Sequence[Path]) -> str:

@@ -60,7 +60,8 @@ def digest(records: Records, types: Sequence[Type]) -> Digests:
         whole = rows.reshape(-1).data
         hashes = b"".join([sha256(whole[i : i + width]).digest() for i in range(0, len(whole), width)])
         result[start:stop] = np.frombuffer(hashes, dtype=np.uint64).reshape(-1, 4)[:, :2]
-        records.release()
+        records.release_passed(start, stop)
+    records.release()
     return result
 
 
@@ -139,44 +140,38 @@ class Split:
 
 
 def split_population(nonmembers: Records, share: float, seed: int) -> Split:
-    """Set a seeded share of the non-members apart as population, class by class.
+    """Set a seeded share of the non-members apart as population.
 
-    What is chosen depends on the records' digests and the seed, not on their order, and equal records stay
-    together. A class gives round(share * its size) records, or the nearest number that does not part equal
-    ones, and never its only one. Labels that are not single classes are taken together.
+    Systematic sampling: records are put in the order of their class and, within it, of a seeded hash, and every
+    (1 / share)-th is taken from a seeded start. So each record has the same chance, in classes of any size: the
+    population stays exchangeable with the non-members that are left, on which the p-values rest. A class gives
+    its share to within one record; equal records stay together. Labels that are not single classes are taken
+    together. What is chosen depends on the digests and the seed, not on the order of the records.
 
     Raises
     ------
     InputError
-        Too few records: no class can give one.
+        Too few records to have some on both sides.
     """
     seeded = _mixed(np.array([seed % 2**64], dtype=np.uint64))
     keys = _mixed(nonmembers.digests[:, 0] ^ seeded)
     labels = nonmembers.labels
     classes = labels if labels.ndim == 1 and labels.dtype.kind in "bui" else np.zeros(len(labels), np.int8)
     order = np.lexsort((keys, classes))
-    sizes = np.unique(classes, return_counts=True)[1]
+    first = np.ones(len(order), dtype=bool)
+    first[1:] = (np.diff(classes[order]) != 0) | (np.diff(keys[order]) != 0)
+    distinct = np.cumsum(first, dtype=np.int64)
+    start = float(seeded[0]) / 2.0**64
+    taken = np.floor(distinct * share + start) > np.floor((distinct - 1) * share + start)
     chosen = np.zeros(len(nonmembers), dtype=bool)
-    for end, size in zip(np.cumsum(sizes), sizes, strict=True):
-        members = order[end - size : end]
-        chosen[members[: _cut(keys[members], share)]] = True
-    if not chosen.any():
+    chosen[order] = taken
+    if not chosen.any() or chosen.all():
         raise InputError(
-            f"{nonmembers.path}: {len(nonmembers)} records are too few to set a population apart - give one"
+            f"{nonmembers.path}: {len(nonmembers)} non-members are too few to set a population apart - "
+            "give more, or a population of its own with --population"
         )
     population = replace(nonmembers.select(np.flatnonzero(chosen)), role=Role.POPULATION)
     return Split(nonmembers.select(np.flatnonzero(~chosen)), population)
-
-
-def _cut(keys: NDArray[np.uint64], share: float) -> int:
-    """Return how many of the sorted keys to take so that no equal ones are parted."""
-    target = share * len(keys)
-    size = min(round(target), len(keys) - 1)
-    below = int(np.searchsorted(keys, keys[size], side="left"))
-    above = int(np.searchsorted(keys, keys[size], side="right"))
-    if below == size or above == len(keys) or target - below <= above - target:
-        return below
-    return above
 
 
 def _mixed(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -36,7 +36,7 @@ class PluginError(AuditError):
 
 
 class UntrustedError(AuditError):
-    """A file could run code when loaded, and nobody vouched for it."""
+    """A file could run code when loaded, or reaches for other files, and nobody vouched for it."""
 
     exit_code = ExitCode.UNTRUSTED
 
@@ -55,7 +55,7 @@ class Misfits(InputError):
     """Several complaints found before the first query, told together, one line each."""
 
     def __init__(self, complaints: Sequence[AuditError | str]) -> None:
-        super().__init__("\n".join(str(complaint) for complaint in complaints))
+        super().__init__("\n".join(dict.fromkeys(str(complaint) for complaint in complaints)))
         codes = [complaint.exit_code for complaint in complaints if isinstance(complaint, AuditError)]
         self.exit_code = max(codes, default=ExitCode.BAD_INPUT)
 

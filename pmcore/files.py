@@ -60,8 +60,8 @@ class OutputFolder:
             folder.write(JsonReport().render(report))
 
     Within the block nothing has its final name. At its end every file is on the disk and takes its name, in
-    the order of staging. If the block fails, or is interrupted, the temporaries are removed and files of an
-    earlier audit stay as they were. Made folders have mode 0700, files 0600.
+    the order of staging. If the block fails, or is interrupted, the temporaries and the folders made for
+    them are removed, and files of an earlier audit stay as they were. Made folders have mode 0700, files 0600.
 
     Parameters
     ----------
@@ -73,6 +73,7 @@ class OutputFolder:
         self.path = path
         self._force = force
         self._staged: dict[str, Path] = {}
+        self._made: list[Path] = []
         self._obsolete: set[str] = set()
 
     def __enter__(self) -> Self:
@@ -81,6 +82,7 @@ class OutputFolder:
             for folder in (*reversed(self.path.absolute().parents), self.path):
                 if not folder.exists():
                     folder.mkdir(mode=0o700, exist_ok=True)
+                    self._made.append(folder)
             for abandoned in self.path.glob(f"{_PREFIX}*{_SUFFIX}"):
                 abandoned.unlink(missing_ok=True)
         return self
@@ -96,6 +98,10 @@ class OutputFolder:
                 with suppress(OSError):
                     temporary.unlink(missing_ok=True)
             self._staged.clear()
+            for folder in reversed(self._made):
+                with suppress(OSError):  # only those that stayed empty go
+                    folder.rmdir()
+            self._made.clear()
 
     @contextmanager
     def open(self, name: str, size: int | None = None) -> Iterator[BinaryIO]:

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pmcore.errors import ModelError, OutOfMemory
+from pmcore.errors import AuditError, ModelError, OutOfMemory, PluginError
 from pmcore.feed import Feed
 from pmcore.interfaces import Floats, Model, Outputs, Signal, Task, Want
 
@@ -20,6 +20,10 @@ FIRST_BATCH = 64
 LARGEST_BATCH = 16_384
 LARGEST_INPUT = 64 * 2**20
 """Bytes of one batch of inputs beyond which `auto` stops growing."""
+TRIAL = 0.01
+"""Seconds for which `auto` tries a batch size, or one batch if that takes longer."""
+WORTHWHILE = 1.02
+"""How many times faster than the best size so far a larger one must be."""
 
 Progress = Callable[[str, int, int], None]
 """Called with the role, the records done and the records in all, after each batch."""
@@ -36,31 +40,43 @@ class Batching:
     size: int | Literal["auto"] = "auto"
     current: int = field(init=False)
     growing: bool = field(init=False)
-    _best_rate: float = field(init=False, default=0.0)
     _warm: bool = field(init=False, default=False)
+    _seconds: float = field(init=False, default=0.0)
+    _rate: float = field(init=False, default=0.0)
+    _best_rate: float = field(init=False, default=0.0)
+    _best: int = field(init=False, default=FIRST_BATCH)
+    _in_vain: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
         self.growing = self.size == "auto"
         self.current = FIRST_BATCH if self.size == "auto" else self.size
 
     def learn(self, records: int, seconds: float, record_bytes: int) -> None:
-        """Take note of the speed of a batch; the first one is not counted, it pays for warming up."""
+        """Take note of the speed of a batch; the first one is not counted, it pays for warming up.
+
+        A size is judged by its fastest batch in `TRIAL` seconds, and growing ends when two sizes in a row gained
+        nothing: what else the machine does meanwhile must not decide.
+        """
         if not self.growing or records < self.current:
             return
         if not self._warm:
             self._warm = True
             return
-        rate = records / max(seconds, 1e-9)
-        if rate < 1.05 * self._best_rate:
-            self.growing = False
-            self.current = max(FIRST_BATCH, self.current // 2)
+        self._seconds += seconds
+        self._rate = max(self._rate, records / max(seconds, 1e-9))
+        if self._seconds < TRIAL:
             return
-        self._best_rate = rate
+        if self._rate > WORTHWHILE * self._best_rate:
+            self._best, self._best_rate, self._in_vain = self.current, self._rate, 0
+        else:
+            self._in_vain += 1
         larger = 2 * self.current
-        if larger > LARGEST_BATCH or larger * record_bytes > LARGEST_INPUT:
+        if self._in_vain == 2 or larger > LARGEST_BATCH or larger * record_bytes > LARGEST_INPUT:
             self.growing = False
+            self.current = self._best
         else:
             self.current = larger
+        self._seconds = self._rate = 0.0
 
     def shrink(self) -> bool:
         """Halve the batch after memory ran out; return whether that was still possible."""
@@ -115,8 +131,9 @@ def gather(
     start = 0
     while start < len(feed):
         stop = min(start + batching.current, len(feed))
-        inputs, labels = feed.batch(start, stop)
         began = time.perf_counter()
+        inputs, labels = feed.batch(start, stop)
+        given = time.perf_counter()
         try:
             outputs = model.ask(inputs, labels, want)
         except OutOfMemory:
@@ -124,14 +141,24 @@ def gather(
                 raise
             continue
         answered = time.perf_counter()
-        batching.learn(stop - start, answered - began, sum(array[:1].nbytes for array in inputs.values()))
         collected.add(start, stop, outputs)
-        seconds["model"] += answered - began
-        seconds["signals"] += time.perf_counter() - answered
+        done = time.perf_counter()
+        batching.learn(stop - start, done - began, sum(array[:1].nbytes for array in inputs.values()))
+        seconds["model"] += answered - given
+        seconds["signals"] += done - answered
         if progress is not None:
             progress(feed.role, stop, len(feed))
         start = stop
     return collected.finish(seconds)
+
+
+def _computed(name: str, signal: Signal, outputs: Outputs) -> Floats:
+    try:
+        return signal.compute(outputs)
+    except AuditError:
+        raise
+    except Exception as error:  # a signal may be anybody's
+        raise PluginError(f"signal {name!r} failed: {type(error).__name__}: {error} - tell its authors") from error
 
 
 class _Collector:
@@ -156,12 +183,13 @@ class _Collector:
             return
         self._measure(outputs)
         for name, signal in self.to_compute.items():
-            values = signal.compute(outputs)
+            values = _computed(name, signal, outputs)
             if len(values) != stop - start or values.ndim > 2:
                 raise ModelError(f"signal {name!r} gave shape {values.shape} for {stop - start} records")
             if self._finite(f"values of signal {name!r}", start, values):
-                whole = self.arrays.setdefault(name, np.empty((len(self.feed), *values.shape[1:])))
-                whole[start:stop] = values
+                if name not in self.arrays:
+                    self.arrays[name] = np.empty((len(self.feed), *values.shape[1:]))
+                self.arrays[name][start:stop] = values
 
     def _measure(self, outputs: Outputs) -> None:
         self.regression = outputs.task is Task.REGRESSION

@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
@@ -169,7 +171,29 @@ class _Survey:
     unreadable: tuple[str, ...]
 
 
+_SURVEYS: ContextVar[dict[GroupName, _Survey] | None] = ContextVar("surveys", default=None)
+
+
+@contextmanager
+def surveyed_once() -> Iterator[None]:
+    """Read what is installed at most once per group inside the block, however often it is asked for."""
+    token = _SURVEYS.set({})
+    try:
+        yield
+    finally:
+        _SURVEYS.reset(token)
+
+
 def _survey(group: GroupName) -> _Survey:
+    known = _SURVEYS.get()
+    if known is None:
+        return _read_survey(group)
+    if group not in known:
+        known[group] = _read_survey(group)
+    return known[group]
+
+
+def _read_survey(group: GroupName) -> _Survey:
     """Read every distribution's entry points; one that is damaged costs the others nothing.
 
     A distribution that is on sys.path twice (a checkout and its installation) counts once: the first one, as

@@ -17,7 +17,7 @@ from pmcore.errors import InputError
 from pmcore.outputs import Array
 
 WINDOW = 2**24
-"""Bytes of a file in Fortran order that are resident at a time."""
+"""Bytes of a file that are resident at a time."""
 
 
 @dataclass(frozen=True)

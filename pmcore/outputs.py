@@ -154,13 +154,20 @@ class Outputs:
         """
         scores = self.log_scores
         rows = np.arange(len(scores))
-        others = scores.copy()
+        top = scores[rows, self.best_other]
+        others = scores - top[:, None]
         others[rows, self.labels] = -np.inf
-        top = others.max(axis=1)
-        others -= top[:, None]
         np.exp(others, out=others)
         result: Floats = scores[rows, self.labels] - top - np.log(others.sum(axis=1))
         return result
+
+    @cached_property
+    def best_other(self) -> NDArray[np.intp]:
+        """Return the class other than the true one that scores highest, the first of equal ones, shape (n,)."""
+        others = self.log_scores.copy()
+        others[np.arange(len(others)), self.labels] = -np.inf
+        best: NDArray[np.intp] = others.argmax(axis=1)
+        return best
 
     @cached_property
     def log_probabilities(self) -> Floats:
@@ -176,8 +183,11 @@ class Outputs:
             return self.values
         if self.task is Task.MULTILABEL:
             return (self.log_scores > 0).astype(np.int64)
-        best: Array = np.argmax(self.log_scores, axis=1)
-        return best
+        rows = np.arange(len(self))
+        own, other = self.log_scores[rows, self.labels], self.log_scores[rows, self.best_other]
+        # The argmax of all scores, without a second search: of equal scores the first class is predicted.
+        right = (own > other) | ((own == other) & (self.labels < self.best_other))
+        return np.where(right, self.labels, self.best_other)
 
     @cached_property
     def values(self) -> Floats:

@@ -17,6 +17,7 @@ from pmcore.files import check_folder
 from pmcore.installed import Plugin, PluginPolicy, list_plugins, policy_from_environment
 from pmcore.interfaces import Attack, Model, Needs, Report, Signal, Task
 from pmcore.options import build, parse_spec
+from pmcore.plugin_failures import answerable
 from pmcore.roles import Roles, prepare_roles, read_roles
 from pmcore.settings import AuditSettings
 
@@ -156,7 +157,7 @@ def attacks_possible(model: Model, policy: PluginPolicy) -> Iterator[tuple[str, 
     """Yield every installed attack, with its default options, and why it cannot run on a model, or None."""
     for plugin in list_plugins("attacks", policy):
         complaints = Complaints()
-        with complaints.collect():
+        with complaints.collect(), answerable(plugin):
             attack = build(registry.load("attacks", plugin.name, policy), {}, f"attack {plugin.name!r}")
             planned = PlannedAttack(plugin.name, plugin, attack)
             signals = _load_signals((planned,), policy, complaints)
@@ -175,12 +176,15 @@ def _load_attacks(settings: AuditSettings, policy: PluginPolicy, complaints: Com
     repeated = Counter(name for _, name, _ in specs)
     for text, name, options in specs:
         with complaints.collect():
+            plugin = registry.find("attacks", name, policy)
             cls = registry.load("attacks", name, policy)
-            attack = build(cls, options, f"attack {name!r}")
+            with answerable(plugin):
+                attack = build(cls, options, f"attack {name!r}")
+                attack.needs.signals()  # a third party's declaration may fail: better here than midway
             title = name if repeated[name] == 1 else text.replace(",", ";")
             if title in {other.name for other in planned}:
                 raise InputError(f"attack {text!r} is asked for twice - leave one out")
-            planned.append(PlannedAttack(title, registry.find("attacks", name, policy), attack))
+            planned.append(PlannedAttack(title, plugin, attack))
     return tuple(planned)
 
 
@@ -193,8 +197,10 @@ def _load_signals(
     ):
         with complaints.collect():
             name, options = parse_spec(text)
-            signal = build(registry.load("signals", name, policy), options, f"signal {name!r}")
-            signals[text] = PlannedSignal(registry.find("signals", name, policy), signal)
+            plugin = registry.find("signals", name, policy)
+            with answerable(plugin):
+                signal = build(registry.load("signals", name, policy), options, f"signal {name!r}")
+            signals[text] = PlannedSignal(plugin, signal)
     return signals
 
 
@@ -203,8 +209,10 @@ def _load_reports(settings: AuditSettings, policy: PluginPolicy, complaints: Com
     for text in settings.reports:
         with complaints.collect():
             name, options = parse_spec(text)
-            form = build(registry.load("reports", name, policy), options, f"report {name!r}")
-            reports.append(PlannedReport(registry.find("reports", name, policy), form))
+            plugin = registry.find("reports", name, policy)
+            with answerable(plugin):
+                form = build(registry.load("reports", name, policy), options, f"report {name!r}")
+            reports.append(PlannedReport(plugin, form))
     return tuple(reports)
 
 

@@ -6,8 +6,10 @@ import difflib
 import importlib.metadata
 import inspect
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
+from pmcore.errors import AuditError, PluginError
 from pmcore.installed import (
     EVERY_PLUGIN,
     GROUPS,
@@ -79,6 +81,26 @@ def import_failure(plugin: Plugin, error: BaseException) -> str:
     if missing.partition(".")[0] == module.partition(".")[0]:
         return f"{plugin.title} cannot be imported: {_reason(error)}"
     return missing_framework_hint(plugin.group, plugin.name, error, plugin.distribution)
+
+
+@contextmanager
+def answerable(plugin: Plugin) -> Iterator[None]:
+    """Run code of a plugin: what a third party's raises is its own failure, and said in one line.
+
+    Raises
+    ------
+    PluginError
+        Anything but an `AuditError` was raised. Of pmcore's own plugins it passes: that is our bug.
+    """
+    try:
+        yield
+    except AuditError:
+        raise
+    except Exception as error:
+        if not plugin.third_party:
+            raise
+        reason = f"{type(error).__name__}: {_reason(error)}"
+        raise PluginError(f"{plugin.title} failed: {reason}; tell its authors") from error
 
 
 def misfit(plugin: Plugin, found: object) -> str | None:

@@ -11,16 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmcore import registry
-from pmcore.data import Records, Role, read_records
+from pmcore.data import Records, Role, read_records, reader_for
 from pmcore.digests import drop_overlap, duplicates, overlaps, split_population, with_digests
 from pmcore.discovery import discover
 from pmcore.errors import Complaints, InputError, PluginError
 from pmcore.feed import Feed
-from pmcore.installed import PluginPolicy, list_plugins
+from pmcore.installed import Plugin, PluginPolicy, list_plugins
 from pmcore.interfaces import Array, Model, ModelDescription, Reader
 from pmcore.labels import check_labels
+from pmcore.plugin_failures import answerable
 from pmcore.settings import AuditSettings
 
+_CALLED = {Role.MEMBERS: "members", Role.NONMEMBERS: "non-members", Role.POPULATION: "population"}
 MINIMUM = 2
 """Records that every role needs: with one, no figure has an interval."""
 
@@ -66,9 +68,13 @@ class Roles:
 def read_roles(settings: AuditSettings, policy: PluginPolicy, complaints: Complaints) -> dict[Role, Records]:
     """Read the files of all roles; what does not read is noted in `complaints`."""
     readers: dict[str, Reader] = {}
+    owners: dict[int, Plugin] = {}
     for plugin in list_plugins("readers", policy):
-        with suppress(PluginError):  # a broken reader costs nobody else anything; `pmcore plugins` explains it
-            readers[plugin.name] = registry.load("readers", plugin.name, policy)()
+        # a broken reader costs nobody else anything; `pmcore plugins` explains it
+        with suppress(PluginError), answerable(plugin):
+            reader = registry.load("readers", plugin.name, policy)()
+            readers[plugin.name] = reader
+            owners[id(reader)] = plugin
     paths = {
         Role.MEMBERS: settings.members,
         Role.NONMEMBERS: settings.non_members,
@@ -78,7 +84,7 @@ def read_roles(settings: AuditSettings, policy: PluginPolicy, complaints: Compla
     for role, path in paths.items():
         if path is None:
             continue
-        with complaints.collect():
+        with complaints.collect(), answerable(owners[id(reader_for(path, readers))]):
             records = read_records(path, role, readers, settings.x_keys, settings.y_key)
             if not len(records):
                 raise InputError(f"{path}: holds no records - give a file with at least one")
@@ -130,7 +136,7 @@ def prepare_roles(
     for role, records in roles.items():
         if len(records) < MINIMUM:
             raise InputError(
-                f"{records.path}: {len(records)} record{'s' if len(records) != 1 else ''} as {role.value} - "
+                f"{records.path}: {len(records)} record{'s' if len(records) != 1 else ''} as {_CALLED[role]} - "
                 f"an audit needs at least {MINIMUM} in every role; give more"
             )
     return Roles(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 
 from pmcore.errors import InputError, Misfits
 from pmcore.outputs import Task
@@ -20,16 +21,16 @@ class AuditSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", title="pmcore audit file")
 
-    model: str = Field(description="the exported model to audit")
-    members: str = Field(description="records that trained the model")
-    non_members: str = Field(description="records of the same kind that did not")
+    model: str = Field(min_length=1, description="the exported model to audit")
+    members: str = Field(min_length=1, description="records that trained the model")
+    non_members: str = Field(min_length=1, description="records of the same kind that did not")
     population: str | None = Field(
-        None, description="more records that did not; by default a share of the non-members is set aside"
+        None, min_length=1, description="more records that did not; by default a share of the non-members is set aside"
     )
     population_share: float = Field(1 / 3, gt=0, lt=1, description="share of the non-members set aside as population")
     attacks: tuple[str, ...] = Field(("population",), description="attacks as NAME or NAME:option=value,…")
     backend: str | None = Field(None, description="backend as NAME or NAME:option=value,…; found from the file")
-    out: str | None = Field(None, description="folder for the report")
+    out: str | None = Field(None, min_length=1, description="folder for the report")
     reports: tuple[str, ...] = Field(("json", "plots"), description="forms of the report")
     seed: int = Field(0, ge=0, description="fixes everything that is drawn")
     batch_size: int | Literal["auto"] = Field("auto", description="records per query, or auto")
@@ -37,7 +38,7 @@ class AuditSettings(BaseModel):
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, …")
     fpr: tuple[float, ...] = Field((0.1, 0.01, 0.001), description="false-positive rates to report")
     expected_accuracy: float | None = Field(
-        None, ge=0, le=1, description="accuracy that the model is known to have on records it has not seen"
+        None, description="accuracy that the model is known to have on records it has not seen"
     )
     x_keys: tuple[str, ...] = Field((), description="names of the inputs in the data files")
     y_key: str = Field("y", description="name of the labels in the data files")
@@ -49,10 +50,24 @@ class AuditSettings(BaseModel):
     force: bool = Field(False, description="write into a folder that is not empty")
     third_party: bool = Field(True, description="whether plugins of other distributions may load")
 
-    @field_validator("attacks", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _attack_specs(cls, value: Any) -> Any:
-        """Accept a single attack, and the mapping form ``{population: {signal: hinge}}`` of the audit file."""
+    def _empty_is_not_given(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Take a key without a value, such as ``population:`` in an audit file, as not given."""
+        return {key: value for key, value in values.items() if value is not None or key not in cls.model_fields}
+
+    @field_validator("x_keys", "fpr", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        """Accept a single value, and several in one text: ``0.1,0.01``."""
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(","))
+        return value if isinstance(value, list | tuple) else (value,)
+
+    @field_validator("attacks", "reports", mode="before")
+    @classmethod
+    def _plugin_specs(cls, value: Any) -> Any:
+        """Accept a single plugin, and the mapping form ``{population: {signal: hinge}}`` of the audit file."""
         entries = [value] if isinstance(value, str | Mapping) else value
         if not isinstance(entries, list | tuple):
             return value
@@ -63,21 +78,33 @@ class AuditSettings(BaseModel):
     def _rates(cls, value: tuple[float, ...]) -> tuple[float, ...]:
         wrong = [rate for rate in value if not 0 < rate < 1]
         if wrong or not value:
-            raise ValueError(f"{wrong[0] if wrong else 'nothing'} - give rates between 0 and 1, such as 0.01")
+            raise ValueError(f"{f'{wrong[0]:g}' if wrong else 'none'} - give rates between 0 and 1, such as 0.01")
         return tuple(sorted(set(value), reverse=True))
 
-    @field_validator("batch_size")
+    @field_validator("batch_size", mode="before")
     @classmethod
-    def _batch(cls, value: int | str) -> int | str:
-        if isinstance(value, int) and value < 1:
-            raise ValueError("give a whole number from 1, or auto")
+    def _batch(cls, value: Any) -> int | str:
+        text = str(value).strip().lower()
+        if text == "auto":
+            return text
+        if not text.isdecimal() or int(text) < 1:
+            raise ValueError(f"{value} - give a whole number from 1, or auto")
+        return int(text)
+
+    @field_validator("expected_accuracy")
+    @classmethod
+    def _accuracy(cls, value: float | None) -> float | None:
+        if value is not None and not 0 <= value <= 1:
+            example = f"{value / 100:g}" if 1 < value <= 100 else "0.91"
+            raise ValueError(f"{value:g} - give a rate between 0 and 1, such as {example}")
         return value
 
-    @model_validator(mode="after")
-    def _some_attack(self) -> Self:
-        if not self.attacks:
-            raise ValueError("attacks: none named - give at least one, such as population")
-        return self
+    @field_validator("attacks")
+    @classmethod
+    def _some_attack(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            raise ValueError("none named - give at least one, such as population")
+        return value
 
 
 def read_settings(given: Mapping[str, Any], config: Path | None = None) -> AuditSettings:
@@ -93,12 +120,21 @@ def read_settings(given: Mapping[str, Any], config: Path | None = None) -> Audit
         The audit file cannot be read.
     """
     values = _read_file(config) if config is not None else {}
-    values.update(given)
+    from_file = values.keys() - given.keys()
+    for key, value in given.items():
+        earlier = values.get(key)
+        values[key] = {**earlier, **value} if isinstance(earlier, dict) and isinstance(value, dict) else value
     try:
         return AuditSettings.model_validate(values)
     except ValidationError as error:
-        where = f"{config}: " if config is not None else ""
-        raise Misfits([where + _complaint(detail) for detail in error.errors()]) from None
+        details = error.errors(include_url=False)
+        if not values and all(detail["type"] == "missing" for detail in details):
+            raise InputError(_NOTHING) from None
+        complaints = []
+        for detail in details:
+            where = f"{config}: " if detail["loc"] and detail["loc"][0] in from_file else ""
+            complaints.append(where + _complaint(detail))
+        raise Misfits(complaints) from None
 
 
 def _read_file(path: Path) -> dict[str, Any]:
@@ -106,17 +142,26 @@ def _read_file(path: Path) -> dict[str, Any]:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such audit file - check the path given to --config") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error}) - an audit file is YAML text") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: is a folder - give the path of an audit file, such as audit.yaml") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: is not text - an audit file is YAML, such as `model: model.onnx`") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}) - check its permissions") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}:" if mark is not None else ""
-        raise InputError(f"{path}:{line} {getattr(error, 'problem', 'not YAML')} - mend the YAML") from None
+        problem = getattr(error, "problem", None) or "not YAML text"
+        raise InputError(f"{path}:{line} {' '.join(problem.split())} - mend the YAML") from None
+    except (ValueError, RecursionError) as error:  # a date that does not exist, a list in itself
+        raise InputError(f"{path}: {' '.join(str(error).split())} - mend the YAML") from None
     if not isinstance(values, dict):
         raise InputError(f"{path}: holds no keys - an audit file is a YAML mapping, such as `model: model.onnx`")
     for key in ("model", "members", "non_members", "population", "out"):
         if isinstance(values.get(key), str):
-            values[key] = ",".join(str(path.parent / part) for part in values[key].split(","))
+            pair = "," in values[key] and key not in ("model", "out")
+            parts = values[key].split(",") if pair else [values[key]]
+            values[key] = ",".join(str(path.parent / part.strip()) for part in parts)
     return values
 
 
@@ -125,6 +170,8 @@ def _specs(entry: Any) -> list[str]:
         return [entry]
     specs = []
     for name, options in entry.items():
+        if not isinstance(options, Mapping | None):
+            raise ValueError(f"{name}: {options!r} - give options as a mapping, such as {{{name}: {{option: value}}}}")
         words = [f"{key}={_text(value)}" for key, value in (options or {}).items()]
         specs.append(f"{name}:{','.join(words)}" if words else str(name))
     return specs
@@ -138,13 +185,49 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def _complaint(detail: Mapping[str, Any]) -> str:
-    key = ".".join(str(part) for part in detail["loc"])
-    if detail["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(str(detail["loc"][-1]), AuditSettings.model_fields, n=1, cutoff=0.5)
-        hint = f"did you mean {close[0]!r}?" if close else f"keys are {', '.join(AuditSettings.model_fields)}"
+def _complaint(detail: ErrorDetails) -> str:
+    """Return one line of ours for one of pydantic's: key, value, remedy."""
+    loc = detail["loc"]
+    key = ".".join(str(part) for part in loc)
+    if detail["type"] in ("extra_forbidden", "invalid_key"):
+        known = PreprocessingSettings.model_fields if loc[0] == "preprocessing" else AuditSettings.model_fields
+        close = difflib.get_close_matches(str(loc[-1]), known, n=1, cutoff=0.5)
+        hint = f"did you mean {close[0]!r}?" if close else f"keys are {', '.join(known)}"
         return f"{key}: no such key - {hint}"
     if detail["type"] == "missing":
-        return f"{key}: missing - give --{key.replace('_', '-')} or the key {key!r} of the audit file"
-    message = str(detail["msg"]).removeprefix("Value error, ")
-    return f"{key}: {detail['input']!r} - {message}" if key else message
+        return f"{key}: missing - give {_MISSING[key]}, or the key {key!r} of an audit file"
+    if detail["type"] == "value_error":  # of our own validators, which name the value
+        return f"{key}: {detail['msg'].removeprefix('Value error, ')}"
+    facts = detail.get("ctx", {})
+    remedy = _REMEDIES.get(detail["type"])
+    advice = remedy.format_map(facts) if remedy is not None else detail["msg"]
+    return f"{key}: {detail['input']!r} - {advice}"
+
+
+_NOTHING = (
+    "nothing to audit - give a model and its records, such as: pmcore audit model.onnx --members train.npz "
+    "--non-members test.npz --out report/ (see pmcore audit --help)"
+)
+_MISSING = {
+    "model": "the path of the exported model as first argument",
+    "members": "the records that trained the model: --members FILE",
+    "non_members": "records of the same kind that did not: --non-members FILE",
+}
+_REMEDIES = {
+    "int_parsing": "give a whole number",
+    "int_type": "give a whole number",
+    "int_from_float": "give a whole number",
+    "float_parsing": "give a number",
+    "float_type": "give a number",
+    "finite_number": "give a finite number",
+    "bool_parsing": "give true or false",
+    "bool_type": "give true or false",
+    "string_type": "give text",
+    "string_too_short": "give a path",
+    "tuple_type": "give a list",
+    "model_type": "give keys and values",
+    "enum": "give {expected}",
+    "greater_than": "give more than {gt:g}",
+    "greater_than_equal": "give {ge} or more",
+    "less_than": "give less than {lt:g}",
+}

@@ -54,6 +54,8 @@ def fit(
     InputError
         No move fits, or several do and nothing tells which.
     """
+    if layout in (Layout.NCHW, Layout.NHWC) and len(stored) < 2:
+        raise InputError(f"{where} has shape {_show(stored)} per record and so no channels - leave out the layout")
     asks = f"{where} has shape {_show(stored)} per record - the model wants {model}"
     if flatten or (flatten is None and len(wanted) == 1 and len(stored) > 1):
         return _flat(stored, wanted, layout, asks)

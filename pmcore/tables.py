@@ -26,14 +26,14 @@ def look(path: Path) -> bytes:
         with path.open("rb") as stream:
             head = stream.read(4096)
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file{_neighbour(path)}") from None
+        raise InputError(f"{path}: no such file{_neighbour(path) or ' - check the path'}") from None
     except IsADirectoryError:
         raise InputError(f"{path}: a folder - name a file in it") from None
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+        raise InputError(f"{path}: cannot be read: {error.strerror} - check its permissions") from None
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:64].lower()
     if not head:
-        raise InputError(f"{path}: the file is empty")
+        raise InputError(f"{path}: the file is empty - write or download it again")
     if start.startswith(b"version https://git-lfs"):
         raise InputError(f"{path}: a git-lfs pointer, not the data - fetch it with: git lfs pull")
     if start.startswith((b"<!doctype html", b"<html", b"<?xml")):
@@ -100,7 +100,7 @@ def checked_table(path: Path, inputs: Mapping[str, Array], labels: Array, y_key:
         if array.size == 0 and len(array):
             raise InputError(f"{path}: {name} has shape {list(array.shape)} - its records hold no values")
     if len(labels) == 0:
-        raise InputError(f"{path}: holds no records")
+        raise InputError(f"{path}: holds no records - give a file with some")
     return Table(inputs=inputs, labels=labels, files=files)
 
 

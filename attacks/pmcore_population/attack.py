@@ -39,7 +39,8 @@ class PopulationAttack(Attack):
     Overfitting. CSF 2018 (the loss-threshold adversaries).
     Ye, Maddi, Murakonda, Bindschaedler, Shokri. Enhanced Membership Inference Attacks against Machine Learning
     Models. CCS 2022 (attack P).
-    Vovk, Gammerman, Shafer. Algorithmic Learning in a Random World. 2005 (Mondrian, label-conditional conformal p-values).
+    Vovk, Gammerman, Shafer. Algorithmic Learning in a Random World. 2005
+    (Mondrian, label-conditional conformal p-values).
     """
 
     knowledge: ClassVar[str] = "records of the same population that are known not to be members"

@@ -20,8 +20,7 @@ from pmcore.interfaces import (
 )
 from pmcore_onnx.dense import write_dense
 from pmcore_onnx.feeding import Feed, read_feed
-from pmcore_onnx.files import external_files
-from pmcore_onnx.files import looks_like_onnx
+from pmcore_onnx.files import external_files, looks_like_onnx
 from pmcore_onnx.graph import Graph, drop_weights, read_model
 from pmcore_onnx.head import Head, find_head
 from pmcore_onnx.layers import LayerTable, precision_of, read_layers

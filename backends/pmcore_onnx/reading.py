@@ -124,8 +124,8 @@ def check_shape(shape: Sequence[int | str | None], name: str, path: Path) -> int
     if len(known) > 1:
         shown = ",".join("?" if size is None else str(size) for size in shape)
         raise InputError(
-            f"{path}: output {name!r} has shape [{shown}], which is not a classification head; "
-            "choose an output with one row per record (--output)"
+            f"{path}: output {name!r} has shape [{shown}], which is not a classification head; sequences and maps "
+            "of predictions cannot be audited yet: choose an output with one row per record (--output)"
         )
     if len(known) < len(sizes):
         return None

@@ -54,9 +54,16 @@ click.rich_click.OPTION_GROUPS = {
 _PREPROCESSING = ("scale", "mean", "std", "layout", "dtype", "flatten")
 _PLURAL = {"attack": "attacks", "report": "reports", "x_key": "x_keys"}
 
+# Values stay text: they are read, and misfits explained, where those of the audit file are.
+
 _OPTIONS = (
     click.argument("model", required=False),
-    click.option("--config", type=click.Path(path_type=Path), help="Audit file (YAML); flags win over its keys."),
+    click.option(
+        "--config",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Audit file (YAML) with the same keys as these flags, which win over it.",
+    ),
     click.option("--members", metavar="FILE", help="Records that trained the model (.npz, .npy, .csv, .parquet)."),
     click.option("--non-members", metavar="FILE", help="Records of the same kind that did not."),
     click.option(
@@ -64,7 +71,7 @@ _OPTIONS = (
         metavar="FILE",
         help="More records that did not train it. Default: a share of the non-members is set aside.",
     ),
-    click.option("--population-share", type=float, help="Share of the non-members set aside. Default: one third."),
+    click.option("--population-share", metavar="SHARE", help="Share of the non-members set aside. Default: one third."),
     click.option("--x-key", multiple=True, metavar="KEY", help="Name of an input in the files; repeatable."),
     click.option("--y-key", metavar="KEY", help="Name of the labels in the files. Default: y."),
     click.option("--drop-overlap", is_flag=True, default=None, help="Drop records that stand in two roles."),
@@ -72,13 +79,12 @@ _OPTIONS = (
     click.option("--mean", metavar="A,B,C", help="Subtract, per channel, after scaling."),
     click.option("--std", metavar="A,B,C", help="Divide by, per channel, after the mean."),
     click.option("--layout", metavar="NAME", help="Layout that the model wants: nchw, nhwc or as-is."),
-    click.option("--dtype", metavar="NAME", help="Type to compute in before the model's own."),
+    click.option("--dtype", metavar="NAME", help="Type of the model's input, where the model does not tell."),
     click.option("--flatten", is_flag=True, default=None, help="Send each record as one row of numbers."),
     click.option(
         "--expected-accuracy",
-        type=float,
         metavar="RATE",
-        help="Accuracy the model is known to have on new records, such as 0.91; another one makes it INVALID.",
+        help="Accuracy known from elsewhere on new records, such as 0.91; if it is not measured, INVALID.",
     ),
     click.option(
         "--attack",
@@ -87,13 +93,15 @@ _OPTIONS = (
         help="Attack to run; repeatable. Default: population.",
     ),
     click.option("--fpr", metavar="A,B,…", help="False-positive rates to report. Default: 0.1,0.01,0.001."),
-    click.option("--seed", type=int, help="Fixes everything that is drawn. Default: 0."),
+    click.option("--seed", metavar="N", help="Fixes everything that is drawn. Default: 0."),
     click.option("--backend", metavar="NAME[:option=value,…]", help="Default: found from the file."),
     click.option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, tensorrt. Default: auto."),
-    click.option("--threads", type=int, help="Threads of the runtime."),
+    click.option("--threads", metavar="N", help="Threads of the runtime. Default: its own choice."),
     click.option("--batch-size", metavar="N", help="Records per query, or auto (the default)."),
-    click.option("--output", metavar="NAME", help="Output of the model that holds the predictions."),
-    click.option("--task", metavar="NAME", help="multiclass, binary, multilabel or regression."),
+    click.option("--output", metavar="NAME", help="Output that holds the predictions. Default: found in the graph."),
+    click.option(
+        "--task", metavar="NAME", help="multiclass, binary, multilabel or regression. Default: from the model."
+    ),
     click.option("--out", metavar="DIR", help="Folder for the report. Without it, nothing is written."),
     click.option("--force", is_flag=True, default=None, help="Write into a folder that is not empty."),
     click.option("--report", multiple=True, metavar="NAME", help="Form to write; repeatable. Default: json, plots."),
@@ -120,8 +128,6 @@ def settings_of(given: dict[str, Any]) -> dict[str, Any]:
             settings.setdefault("preprocessing", {})[flag] = value
         elif flag == "no_third_party":
             settings["third_party"] = False
-        elif flag == "fpr":
-            settings["fpr"] = [part.strip() for part in value.split(",")]
         else:
             settings[_PLURAL.get(flag, flag)] = value
     return settings

@@ -22,21 +22,23 @@ SEED = 0
 def command(*, out: str, force: bool, debug: bool) -> int:
     """Train a small overfitted network on scikit-learn's digits, export it to ONNX, audit it."""
     from pmcore.audit import Audit
+    from pmcore.commands.output import standard_output
     from pmcore.commands.progress import ProgressBar
+    from pmcore.errors import ExitCode
     from pmcore.files import check_folder
     from pmcore.reports.terminal import print_report, wants_colour
 
     folder = Path(out)
     check_folder(folder, force)
     _say(
-        f"training a network on {MEMBERS} of scikit-learn's 1 797 digits, {MISLABELLED:.0%} of them mislabelled, "
-        "until it knows them by heart"
+        f"training a network on {MEMBERS} of scikit-learn's 1 797 digits until it knows them by heart\n"
+        f"({MISLABELLED:.0%} of all are mislabelled, which no network can learn otherwise)"
     )
     make_case(folder)
     report = folder / "report"
     _say(
-        f"auditing it, as this would:\n\n    pmcore audit {folder}/model.onnx --members {folder}/members.npz "
-        f"--non-members {folder}/nonmembers.npz --out {report}\n"
+        f"auditing it, as this does:\n\n  pmcore audit {folder}/model.onnx --members {folder}/members.npz \\\n"
+        f"      --non-members {folder}/nonmembers.npz --out {report} --force\n"
     )
     audit = Audit(
         model=str(folder / "model.onnx"),
@@ -47,8 +49,10 @@ def command(*, out: str, force: bool, debug: bool) -> int:
     )
     with ProgressBar() as progress:
         result = audit.run(progress, command=f"pmcore demo --out {out}")
-    print_report(result.report, sys.stdout, wants_colour(sys.stdout), [str(path) for path in result.written])
-    return 0 if result.report.valid else 5
+    with standard_output():
+        print_report(result.report, sys.stdout, wants_colour(sys.stdout), [str(path) for path in result.written])
+    _say("\nnext: `pmcore inspect` on a model of your own, then the command above with your files")
+    return int(ExitCode.DONE if result.report.valid else ExitCode.INVALID)
 
 
 def make_case(folder: Path) -> None:

@@ -14,7 +14,7 @@ from pmcore.interfaces import Model, ModelDescription
 @click.argument("model")
 @click.option("--backend", metavar="NAME[:option=value,…]", help="Default: found from the file.")
 @click.option("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:1, tensorrt.")
-@click.option("--threads", type=int, help="Threads of the runtime.")
+@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Threads of the runtime.")
 @click.option("--output", metavar="NAME", help="Output of the model that holds the predictions.")
 @click.option("--no-third-party", is_flag=True, help="Load no plugin of another distribution.")
 @click.option("--debug", is_flag=True, help="Show the traceback of every error.")
@@ -28,7 +28,10 @@ def command(
     no_third_party: bool,
     debug: bool,
 ) -> int:
-    """Show what MODEL holds: inputs, outputs, classes, layers, and the attacks that can run on it."""
+    """Show what MODEL holds: inputs, outputs, classes, layers, and the attacks that can run on it.
+
+    No records are needed: where something shows only in the answers, the model is asked about noise.
+    """
     from pmcore.backend import load_model
     from pmcore.installed import policy_from_environment
     from pmcore.probe import prepare_on_noise
@@ -37,7 +40,8 @@ def command(
     loaded = load_model(model, policy, backend=backend, device=device, threads=threads, output=output)
     note = prepare_on_noise(loaded.model)
     description = loaded.model.describe()
-    click.echo(f"{loaded.path}   sha256 {loaded.sha256}")
+    click.echo(f"model         {loaded.path}")
+    click.echo(f"sha256        {loaded.sha256}")
     click.echo(f"backend       {loaded.plugin.name}, {description.runtime}, {description.device}")
     _echo_description(description)
     for line in (*description.notes, *([note] if note else [])):
@@ -55,11 +59,12 @@ def command(
 def _echo_description(description: ModelDescription) -> None:
     for spec in description.inputs:
         click.echo(f"input         {spec}")
-    scale = "pre-softmax logits" if description.pre_softmax else description.scale.value
+    scale = "logits, read before the softmax" if description.pre_softmax else description.scale.value
     limited = " (resolution limited)" if description.resolution_limited else ""
     click.echo(f"output        {description.output}: {scale}{limited}")
-    kind = "values" if description.task == "regression" else "classes"
-    click.echo(f"task          {description.task}, {description.classes} {kind}, {description.precision}")
+    kind = {"regression": "value", "multilabel": "label"}.get(description.task, "class")
+    plural = "" if description.classes == 1 else "es" if kind == "class" else "s"
+    click.echo(f"task          {description.task}, {description.classes} {kind}{plural}, {description.precision}")
     if description.batch is not None:
         click.echo(f"batch         fixed at {description.batch}")
 

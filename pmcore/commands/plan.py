@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
 from pmcore.commands.arguments import audit_arguments, settings_of
 from pmcore.errors import ExitCode
+
+if TYPE_CHECKING:
+    from pmcore.plan import Plan
+
+LABELS = {"members": "members", "nonmembers": "non-members", "population": "population"}
 
 
 @click.command(name="plan")
@@ -15,34 +20,55 @@ from pmcore.errors import ExitCode
 def command(**given: Any) -> int:
     """Show what an audit of MODEL would run, what it would skip and why, and how many queries it costs.
 
-    Takes the arguments of `pmcore audit`; checks all of them and tells all misfits together.
+    Takes the arguments of `pmcore audit`, checks them all, and tells all misfits together. Nothing is queried
+    and nothing is written.
     """
     from pmcore.audit import Audit
-    from pmcore.option_docs import resolved_options
 
     plan = Audit(config=given["config"], **settings_of(given)).plan()
+    try:
+        _echo_model(plan)
+        _echo_records(plan)
+        _echo_attacks(plan)
+    finally:
+        plan.model.model.close()
+    return int(ExitCode.PARTIAL if plan.skipped else ExitCode.DONE)
+
+
+def _echo_model(plan: Plan) -> None:
     description = plan.model.model.describe()
-    click.echo(f"model        {plan.model.path}   {plan.model.plugin.name}, {description.device}")
+    _echo("model", f"{plan.model.path}   {plan.model.plugin.name}, {description.device}")
     for spec in description.inputs:
-        click.echo(f"input        {spec}")
+        _echo("input", str(spec))
     found = next(iter(plan.roles.feeds.values())).discovery
-    click.echo(f"inputs are   {', '.join(found.steps) or 'sent as they are'}   ({found.source})")
+    _echo("preprocessing", f"{', '.join(found.steps) or 'none'}   ({found.source})")
+
+
+def _echo_records(plan: Plan) -> None:
     for role, feed in plan.roles.feeds.items():
-        click.echo(f"{role.value:<12} {len(feed)} records of {feed.path}")
-    if plan.roles.population_from is not None:
-        click.echo(f"             population: {plan.roles.population_from}")
-    shared = {pair: count for pair, count in plan.roles.overlap.items() if count}
-    for pair, count in shared.items():
-        click.echo(f"overlap      {count} records in {pair}")
-    click.echo(f"queries      {sum(plan.queries().values())} in all, one pass for all attacks")
+        origin = plan.roles.population_from if role.value == "population" else f"records of {feed.path}"
+        counted = origin if origin and origin[0].isdigit() else f"{len(feed)} {origin}"
+        _echo(LABELS[role.value], counted)
+    for pair, count in plan.roles.overlap.items():
+        if count:
+            _echo("overlap", f"{count} records in {pair}: the audit would be INVALID (see --drop-overlap)")
+    for warning in plan.roles.warnings:
+        _echo("warning", warning)
+
+
+def _echo_attacks(plan: Plan) -> None:
+    from pmcore.option_docs import resolved_options
+
     click.echo("")
     for planned in plan.attacks:
         options = ", ".join(f"{key}={value}" for key, value in resolved_options(planned.attack).items())
-        click.echo(f"run          {planned.name}   {options}")
-        click.echo(f"             {plan.queries_of(planned)} queries if it ran alone")
+        _echo("run", f"{planned.name}   {plan.queries_of(planned)} queries by itself")
+        if options:
+            _echo("", options)
     for skipped in plan.skipped:
-        click.echo(f"skip         {skipped.name}: {skipped.reason}")
-    for warning in plan.roles.warnings:
-        click.echo(f"warning      {warning}")
-    plan.model.model.close()
-    return int(ExitCode.PARTIAL if plan.skipped else ExitCode.DONE)
+        _echo("skip", f"{skipped.name}: {skipped.reason}")
+    _echo("queries", f"{sum(plan.queries().values())} in all: one pass serves every attack")
+
+
+def _echo(label: str, text: str) -> None:
+    click.echo(f"{label:<14} {text}".rstrip())

@@ -5,10 +5,17 @@ from __future__ import annotations
 import difflib
 import inspect as python_inspect
 import os
+import shutil
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import rich_click as click
 
 from pmcore.errors import PluginError
+
+WIDEST = 100
+"""Columns beyond which lines become hard to read."""
 
 
 @click.group(name="plugins", invoke_without_command=True)
@@ -16,7 +23,10 @@ from pmcore.errors import PluginError
 @click.option("--debug", is_flag=True, help="Show the traceback of every error.")
 @click.pass_context
 def command(context: click.Context, no_third_party: bool, debug: bool) -> None:
-    """List backends, signals, attacks, readers, reports and trainers, or show one of them."""
+    """List backends, signals, attacks, readers, reports and trainers, or show one of them.
+
+    Which plugins of other distributions may load is also settled by PMCORE_PLUGINS=name,… in the environment.
+    """
     from pmcore.installed import policy_from_environment
 
     context.obj = policy_from_environment(os.environ, no_third_party)
@@ -27,61 +37,114 @@ def command(context: click.Context, no_third_party: bool, debug: bool) -> None:
 @command.command(name="list")
 @click.pass_context
 def list_command(context: click.Context) -> None:
-    """List every plugin: name, distribution, version, and what it is or why it does not load."""
-    from rich.console import Console
-    from rich.table import Table
-
+    """List every plugin: name, distribution and version, and what it is or why it does not load."""
     from pmcore.installed import GROUPS, list_unreadable
     from pmcore.registry import explain
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for head in ("group", "name", "distribution", "version", "what it is"):
-        table.add_column(head, overflow="fold")
+    sections: dict[str, list[_Row]] = {}
     for group in GROUPS:
+        rows = sections.setdefault(group, [])
         for status in explain(group, context.obj):
             plugin = status.plugin
-            what = status.summary if status.problem is None else f"does not load: {status.problem}"
-            table.add_row(group, plugin.name, plugin.distribution, plugin.version, _plain(what))
-        for line in list_unreadable(group):
-            table.add_row(group, "", "", "", _plain(line))
-    Console(soft_wrap=False, highlight=False).print(table)
+            what = status.summary if status.problem is None else f"DOES NOT LOAD: {status.problem}"
+            rows.append(_Row(plugin.name, f"{plugin.distribution} {plugin.version}", what.replace("``", "`")))
+        rows += [_Row("?", "", f"DOES NOT LOAD: {line}") for line in list_unreadable(group)]
+    every = [row for rows in sections.values() for row in rows]
+    for heading, rows in sections.items():
+        click.echo(click.style(heading, bold=True))
+        for line in _table(rows, every) if rows else ["  none installed"]:
+            click.echo(line)
 
 
 @command.command(name="show")
 @click.argument("name")
 @click.pass_context
 def show_command(context: click.Context, name: str) -> None:
-    """Show one plugin: its documentation and its options with types and defaults."""
+    """Show one plugin: its documentation, and its options with types and defaults."""
     from pmcore import registry
     from pmcore.installed import GROUPS, list_plugins
     from pmcore.option_docs import describe_options
 
-    found = [plugin for group in GROUPS for plugin in list_plugins(group, context.obj) if plugin.name == name]
+    installed = [plugin for group in GROUPS for plugin in list_plugins(group, context.obj)]
+    found = [plugin for plugin in installed if plugin.name == name]
     if not found:
-        names = sorted({plugin.name for group in GROUPS for plugin in list_plugins(group, context.obj)})
+        names = sorted({plugin.name for plugin in installed})
         close = difflib.get_close_matches(name, names, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"installed: {', '.join(names)}"
         raise PluginError(f"no plugin is called {name!r} - {hint}")
     for plugin in found:
         cls = registry.load(plugin.group, plugin.name, context.obj)
-        click.echo(f"{plugin.name}   {GROUPS[plugin.group].noun} of {plugin.distribution} {plugin.version}")
-        click.echo("")
-        click.echo(python_inspect.getdoc(cls) or "(it has no documentation)")
         options = describe_options(getattr(cls, "options", cls) if plugin.group == "backends" else cls)
-        if not options:
-            click.echo("\nOptions: none\n")
-            continue
-        click.echo("\nOptions")
+        click.echo(f"{plugin.name}   {GROUPS[plugin.group].noun} of {plugin.distribution} {plugin.version}\n")
+        for line in _document(python_inspect.getdoc(cls) or "(it has no documentation)"):
+            click.echo(line)
+        click.echo("\nOptions" if options else "\nOptions: none")
         for option in options:
             default = "required" if option.required else f"default {option.default!r}"
             click.echo(f"  {option.name}: {option.type}, {default}")
-            if option.description:
-                click.echo(f"      {option.description}")
+            for line in textwrap.wrap(option.description, _width() - 6):
+                click.echo(f"      {line}")
         click.echo("")
 
 
-def _plain(text: str) -> str:
-    """Return text that rich prints as it is."""
-    from rich.markup import escape
+@dataclass(frozen=True)
+class _Row:
+    name: str
+    owner: str
+    what: str
 
-    return escape(text)
+
+def _table(rows: Sequence[_Row], every: Sequence[_Row]) -> Iterator[str]:
+    """Yield the lines of one section; columns are as wide as all sections together need."""
+    name = max(len(row.name) for row in every)
+    owner = min(max(len(row.owner) for row in every), 24)
+    indent = " " * (2 + name + 2 + owner + 2)
+    for row in rows:
+        first = f"  {row.name:<{name}}  {row.owner:<{owner}}  "
+        yield from (
+            textwrap.wrap(
+                first + row.what.replace("  ", " "), _width(), subsequent_indent=indent, break_on_hyphens=False
+            )
+            if row.what
+            else [first.rstrip()]
+        )
+
+
+def _document(text: str) -> Iterator[str]:
+    """Yield a docstring fitted to the terminal, without its parameters, which are listed as options.
+
+    Formulas, which are indented, stay as they are; in the section on references each entry begins a line.
+    """
+    blocks = [block.splitlines() for block in text.split("\n\n")]
+    first = True
+    for lines in blocks:
+        heading = len(lines) > 1 and set(lines[1].strip()) == {"-"}
+        if heading and lines[0] == "Parameters":
+            continue
+        if not first:
+            yield ""
+        first = False
+        if heading:
+            yield lines[0]
+            for entry in _entries(lines[2:]):
+                yield from textwrap.wrap(entry, _width(), initial_indent="  ", subsequent_indent="    ")
+        elif any(line.startswith((" ", "*", "-", ">>>")) for line in lines):
+            yield from lines
+        else:
+            yield from textwrap.wrap(" ".join(lines), _width(), break_on_hyphens=False)
+
+
+def _entries(lines: Sequence[str]) -> Iterator[str]:
+    """Yield the entries of a section: one ends where a line ends with a full stop."""
+    entry: list[str] = []
+    for line in lines:
+        entry.append(line.strip())
+        if line.endswith((".", ")")):
+            yield " ".join(entry)
+            entry = []
+    if entry:
+        yield " ".join(entry)
+
+
+def _width() -> int:
+    return min(shutil.get_terminal_size().columns, WIDEST)

@@ -82,7 +82,9 @@ def in_words(report: AuditReport) -> str:
         sentences += [_frequencies(best, report), *_nothing_elsewhere(best, report)]
     elif ahead:
         sentences += [_pairs(ahead, report)]
-        sentences += [] if best is None else [f"At {level(best.fpr)} false positives, none did better than guessing."]
+        sentences += (
+            [] if best is None else [f"At {level(best.fpr)} false positives, none was seen to do better than guessing."]
+        )
     else:
         sentences += [_nothing_found(report), *([] if best is None else [_frequencies(best, report)])]
     if len(report.attacks) > 1:
@@ -133,7 +135,7 @@ def _nothing_elsewhere(best: Headline, report: AuditReport) -> Iterable[str]:
         and not other.seen
     ]
     if passed_over:
-        yield f"At {' and '.join(passed_over)} false positives, none did better than guessing."
+        yield f"At {' and '.join(passed_over)} false positives, none was seen to do better than guessing."
 
 
 def _pairs(ahead: dict[str, AttackPart], report: AuditReport) -> str:
@@ -146,7 +148,7 @@ def _pairs(ahead: dict[str, AttackPart], report: AuditReport) -> str:
     return (
         f"Shown one record that trained this model and one that did not, {_tried(report, name)} tells which "
         f"is which about {right(auc.value)} times of 1 000 ({right(auc.low)} to {right(auc.high)}). "
-        "Guessing would 500 times."
+        "Guessing is right 500 times."
     )
 
 

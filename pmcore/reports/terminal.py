@@ -45,8 +45,10 @@ def render_terminal(report: AuditReport, width: int = WIDTH, wrote: Sequence[str
     if report.valid:
         blocks += [_table(report, width), _meaning(report, width)]
         blocks += [_paragraph(LOWER_BOUND, width)]
-    if report.warnings and report.valid:
-        blocks.insert(2, [line for text in report.warnings for line in _entry("warning", text, width)])
+    said = {check.text for check in report.validity}
+    warnings = [text for text in report.warnings if text not in said]
+    if warnings:
+        blocks.insert(2, [line for text in warnings for line in _entry("warning", text, width)])
     if wrote:
         blocks.append(_entry("wrote", "   ".join(_written(wrote)), width, label_width=7))
     return "\n".join("\n".join(block) + "\n" for block in blocks if block)

@@ -105,12 +105,20 @@ def test_checking_changes_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="the superuser may write anywhere")
-def test_an_unwritable_parent_is_refused(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    with pytest.raises(InputError, match="no permission to write in"):
-        check_folder(tmp_path / "report")
-    tmp_path.chmod(0o700)
+@linux
+def test_an_unwritable_parent_is_refused() -> None:
+    """Asked as somebody who may not write in `/`, whoever runs the tests."""
+    code = """
+import os
+from pathlib import Path
+from pmcore.files import check_folder
+if os.geteuid() == 0:
+    os.setuid(65534)
+check_folder(Path("/pmcore-report"))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "InputError" in done.stderr
+    assert "no permission to write in" in done.stderr
 
 
 @linux
@@ -127,7 +135,7 @@ def test_a_full_device_is_one_line_with_the_size_needed(tmp_path: Path) -> None:
         f"{out}/: no space left on the device while writing scores.csv (needs about 4.2 MB); "
         "free some or choose another --out"
     )
-    assert list(out.iterdir()) == []
+    assert not out.exists()
 
 
 def test_errors_that_are_not_of_the_disk_keep_their_traceback(tmp_path: Path) -> None:
@@ -156,7 +164,7 @@ def test_a_file_over_the_limit_leaves_nothing(tmp_path: Path) -> None:
     assert done.stdout.strip() == (
         f"{tmp_path}/report/: file too large while writing scores.csv (after 50.0 kB); choose another --out"
     )
-    assert list((tmp_path / "report").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 @linux
@@ -198,7 +206,7 @@ def test_interrupted_by_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
         out,
     )
     assert done.returncode != 0
-    assert list(out.iterdir()) == []
+    assert not out.exists()
 
 
 def _python(body: str, out: Path) -> subprocess.CompletedProcess[str]:

@@ -15,6 +15,7 @@ from pmcore.errors import InputError
 from pmcore.interfaces import ModelDescription, Scale, Task, TensorSpec
 from pmcore.outputs import Array
 from pmcore.preprocessing import Layout, Preprocessing, PreprocessingSettings
+from pmcore.shapes import fit
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)
@@ -326,3 +327,8 @@ def test_inputs_are_bound_by_name_unless_there_is_one() -> None:
     x = np.zeros((3, 2))
     discovery = discover(two, Path("m.onnx"), {"left": x, "right": x}, "m.npz", None)
     assert discovery.steps == ["left: float32", "right: float32"]
+
+
+def test_a_layout_for_records_without_channels_is_refused() -> None:
+    with pytest.raises(InputError, match=r"has shape \[12\] per record and so no channels - leave out the layout"):
+        fit((12,), (12,), Layout.NCHW, None, "members.npz: x", "x float32 [n,12]")

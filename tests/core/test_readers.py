@@ -133,8 +133,9 @@ def test_csv_of_a_hundred_thousand_rows_does_not_take_long(tmp_path: Path) -> No
 
 
 def test_parquet_stacks_columns_and_takes_lists_as_inputs(tmp_path: Path) -> None:
-    pa = pytest.importorskip("pyarrow")
-    pq = pytest.importorskip("pyarrow.parquet")
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     pq.write_table(pa.table({"a": [1, 2], "b": [0.5, 1.5], "y": [0, 1]}), tmp_path / "a.parquet")
     np.testing.assert_array_equal(read(tmp_path / "a.parquet").inputs["x"], [[1, 0.5], [2, 1.5]])
     nested = pa.table({"x": [[[1, 2], [3, 4]], [[5, 6], [7, 8]]], "id": [8, 9], "y": [0, 1]})

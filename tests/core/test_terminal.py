@@ -164,7 +164,7 @@ def test_an_advantage_seen_only_at_a_higher_rate_is_said_with_where_nothing_was_
     members = np.where(rng.random(2000) < 0.7, rng.random(2000) * 0.2 + 0.78, rng.random(2000) * 0.9)
     sentence = in_words(example_report({"a": attack_from_scores(members, nonmembers)}, n=2000))
     assert "wrongly about 100 of 1 000" in sentence
-    assert "At 1 % false positives, none did better than guessing." in sentence
+    assert "At 1 % false positives, none was seen to do better than guessing." in sentence
 
 
 def test_an_advantage_seen_in_the_auc_alone_is_said_of_pairs() -> None:
@@ -173,8 +173,8 @@ def test_an_advantage_seen_in_the_auc_alone_is_said_of_pairs() -> None:
     report = example_report({"gap": attack_from_scores(right.astype(float), wrong.astype(float))}, n=3000)
     assert re.match(
         r"Shown one record that trained this model and one that did not, the one attack tried \(gap\) tells which "
-        r"is which about 59\d times of 1 000 \(5\d\d to 60\d\)\. Guessing would 500 times\. At 1 % false positives, "
-        r"none did better than guessing\.$",
+        r"is which about 59\d times of 1 000 \(5\d\d to 60\d\)\. Guessing is right 500 times\. At 1 % false positives, "
+        r"none was seen to do better than guessing\.$",
         in_words(report),
     )
 
