@@ -28,7 +28,7 @@ bench: $(TEST)/installed
 	$(BIN)/python -m benchmarks
 
 schema: $(TEST)/installed
-	$(BIN)/python -m pmcore.reports.json_report > docs/report.schema.json
+	$(BIN)/python -c "from pmcore.reports.json_report import json_schema_text; print(json_schema_text().decode(), end='')" > docs/report.schema.json
 
 clean:
 	rm -rf $(DEMO) $(TEST) demo build *.egg-info

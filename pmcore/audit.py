@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pmcore.compose import CONFIDENCE, Findings, compose
 from pmcore.data import Role
 from pmcore.errors import AuditError, PluginError
-from pmcore.evaluate import Figures, Scored, evaluate
+from pmcore.evaluate import Scored, evaluate
 from pmcore.evidence import Evidence, EvidenceKey, Source
 from pmcore.files import OutputFolder
 from pmcore.gather import Batching, Gathered, Progress, gather
@@ -24,7 +24,7 @@ from pmcore.installed import surveyed_once
 from pmcore.interfaces import Direction, Floats, ModelDescription
 from pmcore.plan import Plan, PlannedAttack, make_plan
 from pmcore.plugin_failures import answerable
-from pmcore.schema import AuditReport
+from pmcore.schema import AuditReport, Figures
 from pmcore.scores import RecordScores, write_arrays
 from pmcore.settings import AuditSettings, read_settings
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from pmcore import __version__, validity
 from pmcore.data import Role
-from pmcore.evaluate import Figures, share
+from pmcore.evaluate import share
 from pmcore.evidence import Access
 from pmcore.gather import Gathered
 from pmcore.interfaces import ModelDescription, Scale
@@ -26,6 +26,7 @@ from pmcore.schema import (
     AttackPart,
     AuditReport,
     DataPart,
+    Figures,
     InputPart,
     ModelPart,
     PluginPart,
@@ -178,7 +179,7 @@ def _attack(findings: Findings, planned: PlannedAttack) -> AttackPart:
         signals=names,
         threat_model=ThreatModelPart(access=access.value, knowledge=planned.attack.knowledge),
         queries=findings.plan.queries_of(planned),
-        **{name: getattr(figures, name) for name in type(figures).model_fields},
+        **{name: getattr(figures, name) for name in Figures.model_fields},
     )
 
 

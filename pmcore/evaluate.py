@@ -16,8 +16,8 @@ from pmcore.schema import (
     ClassFigure,
     Curve,
     Figure,
+    Figures,
     HistogramPart,
-    Part,
     Share,
     TprFigure,
 )
@@ -43,19 +43,6 @@ class Scored:
     n_members: int
     labels: Array
     population: int
-
-
-class Figures(Part):
-    """All figures of one attack; `AttackPart` holds the same fields beside what the attack was."""
-
-    auc: Figure
-    advantage: Figure
-    balanced_accuracy: Figure
-    tpr_at_fpr: dict[str, TprFigure]
-    calibrated: list[CalibratedPoint]
-    per_class: list[ClassFigure]
-    curve: Curve
-    histogram: HistogramPart
 
 
 def evaluate(

@@ -147,13 +147,9 @@ class ClassFigure(Part):
     advantage: Figure
 
 
-class AttackPart(Part):
-    """What one attack found."""
+class Figures(Part):
+    """Every figure of one attack."""
 
-    options: dict[str, Any]
-    signals: list[str]
-    threat_model: ThreatModelPart
-    queries: int
     auc: Figure
     advantage: Figure
     balanced_accuracy: Figure
@@ -162,6 +158,19 @@ class AttackPart(Part):
     per_class: list[ClassFigure]
     curve: Curve
     histogram: HistogramPart
+
+
+class Conduct(Part):
+    """How one attack was run."""
+
+    options: dict[str, Any]
+    signals: list[str]
+    threat_model: ThreatModelPart
+    queries: int
+
+
+class AttackPart(Figures, Conduct):
+    """How one attack was run, and what it found."""
 
 
 class SkippedPart(Part):
