@@ -128,13 +128,16 @@ class Outputs:
     def log_scores(self) -> Floats:
         """Return unnormalised log-probabilities, shape (n, k) float64, k >= 2; multi-label: logits per label.
 
+        Laid out class by class in memory (Fortran order), in which sums and maxima over the classes of many
+        records run two to six times faster than row by row.
+
         A one-column binary output z becomes the two columns (0, z). Probabilities are floored at the smallest
         positive number of their own type, so that an exact 0 stays the least likely value and not infinity.
         """
         if self.task is Task.REGRESSION:
             raise AuditError("a regression model has no class scores; its signals are built on its values")
         raw = self._columns()
-        wide: Floats = raw.astype(np.float64)
+        wide: Floats = raw.astype(np.float64, order="F")
         one_column = self.task is Task.BINARY and raw.shape[1] == 1
         if self.scale is not Scale.PROBABILITIES:
             return np.hstack([np.zeros_like(wide), wide]) if one_column else wide
@@ -152,22 +155,28 @@ class Outputs:
         Taken in this form it never saturates: differences between very confident records survive
         (Carlini et al., S&P 2022, on numerically stable logit scaling).
         """
-        scores = self.log_scores
-        rows = np.arange(len(scores))
-        top = scores[rows, self.best_other]
-        others = scores - top[:, None]
-        others[rows, self.labels] = -np.inf
-        np.exp(others, out=others)
-        result: Floats = scores[rows, self.labels] - top - np.log(others.sum(axis=1))
+        top, log_sum = self._against
+        result: Floats = self.log_scores[np.arange(len(top)), self.labels] - top - log_sum
         return result
 
     @cached_property
-    def best_other(self) -> NDArray[np.intp]:
-        """Return the class other than the true one that scores highest, the first of equal ones, shape (n,)."""
-        others = self.log_scores.copy()
+    def best_other(self) -> Floats:
+        """Return the highest score of a class other than the true one, shape (n,) float64."""
+        top: Floats = self._against[0]
+        return top
+
+    @cached_property
+    def _against(self) -> Floats:
+        """Return the highest score of the other classes, and log-sum-exp of them above it, shape (2, n).
+
+        Worked out in one array, in place: fresh memory costs more here than the arithmetic.
+        """
+        others = self.log_scores.copy(order="K")
         others[np.arange(len(others)), self.labels] = -np.inf
-        best: NDArray[np.intp] = others.argmax(axis=1)
-        return best
+        top = others.max(axis=1)
+        others -= top[:, None]
+        np.exp(others, out=others)
+        return np.stack([top, np.log(_sum_of_rows(others))])
 
     @cached_property
     def log_probabilities(self) -> Floats:
@@ -183,11 +192,10 @@ class Outputs:
             return self.values
         if self.task is Task.MULTILABEL:
             return (self.log_scores > 0).astype(np.int64)
-        rows = np.arange(len(self))
-        own, other = self.log_scores[rows, self.labels], self.log_scores[rows, self.best_other]
-        # The argmax of all scores, without a second search: of equal scores the first class is predicted.
-        right = (own > other) | ((own == other) & (self.labels < self.best_other))
-        return np.where(right, self.labels, self.best_other)
+        raw = self._columns()
+        scores = self.log_scores if raw.shape[1] == 1 else raw
+        best: Array = scores.argmax(axis=1)
+        return best
 
     @cached_property
     def values(self) -> Floats:
@@ -199,3 +207,15 @@ class Outputs:
         if self.predictions is None:
             raise AuditError("this signal reads predictions that it did not declare in `want`")
         return self.predictions.reshape(len(self.labels), -1)
+
+
+def _sum_of_rows(values: Floats) -> Floats:
+    """Return the sums over the last axis of (n, k) in Fortran order, added in the order of the classes.
+
+    numpy adds a single record in pairs and several class by class: this way a record's sum does not depend on
+    whether it came alone.
+    """
+    if len(values) == 1:
+        return np.add.accumulate(values[0])[-1:]
+    total: Floats = values.sum(axis=1)
+    return total

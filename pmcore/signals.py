@@ -91,8 +91,7 @@ class Hinge(Signal):
     def compute(self, outputs: Outputs) -> Floats:
         """Return margins in logits, shape (n,)."""
         scores = outputs.log_scores
-        rows = np.arange(len(scores))
-        margin: Floats = scores[rows, outputs.labels] - scores[rows, outputs.best_other]
+        margin: Floats = scores[np.arange(len(scores)), outputs.labels] - outputs.best_other
         return margin
 
 
