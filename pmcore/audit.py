@@ -22,6 +22,7 @@ from pmcore.files import OutputFolder
 from pmcore.gather import Batching, Gathered, Progress, gather
 from pmcore.installed import surveyed_once
 from pmcore.interfaces import Direction, Floats, ModelDescription
+from pmcore.option_docs import resolved_options
 from pmcore.plan import Plan, PlannedAttack, make_plan
 from pmcore.plugin_failures import answerable
 from pmcore.schema import AuditReport, Figures
@@ -132,7 +133,9 @@ class Audit:
         with stages("attack"):
             scored = {planned.name: _score(plan, planned, gathered, description) for planned in plan.attacks}
         with stages("figures"):
-            figures = {name: _evaluate(plan, name, one, description) for name, one in scored.items()}
+            figures = {
+                planned.name: _evaluate(plan, planned, scored[planned.name], description) for planned in plan.attacks
+            }
         findings = Findings(plan, description, gathered, figures, batching.current, stages.seconds, command)
         return _finish(findings, scored)
 
@@ -158,32 +161,33 @@ def _prepare(plan: Plan) -> ModelDescription:
 
 
 def _score(plan: Plan, planned: PlannedAttack, gathered: dict[Role, Gathered], description: ModelDescription) -> Scored:
-    feeds = plan.roles.feeds
     order = plan.roles.evidence_order()
     evidence = _evidence(plan, planned, gathered, description, order)
     try:
         scores = planned.attack.score(evidence)
-        p_values = planned.attack.p_value(evidence)
+        p_values = planned.attack.p_values(evidence)
     except AuditError:
         raise
-    except Exception as error:
+    except Exception as error:  # an attack may be anybody's
         raise PluginError(
             f"attack {planned.name!r} ({planned.plugin.distribution} {planned.plugin.version}) failed: "
             f"{type(error).__name__}: {error} - report it to its authors"
         ) from error
-    for what, values in (("scores", scores), ("p-values", p_values)):
-        if values is not None and (values.shape != order.shape or not np.isfinite(values).all()):
+    returned = {"scores": scores}
+    if p_values is not None:
+        returned |= {"p-values": p_values.values, "smallest p-values": p_values.smallest}
+    for what, values in returned.items():
+        if values.shape != order.shape or not np.isfinite(values).all():
             raise PluginError(
                 f"attack {planned.name!r} gave {what} of shape {values.shape} for {len(order)} records, "
                 f"{int((~np.isfinite(values)).sum())} of them not finite - report it to its authors"
             )
-    population = feeds.get(Role.POPULATION)
     return Scored(
         scores=_in_file_order(scores, order),
-        p_values=_in_file_order(p_values, order) if p_values is not None else None,
-        n_members=len(feeds[Role.MEMBERS]),
+        p_values=_in_file_order(p_values.values, order) if p_values is not None else None,
+        finest_level=float(p_values.smallest.max()) if p_values is not None else 1.0,
+        n_members=len(plan.roles.feeds[Role.MEMBERS]),
         labels=plan.roles.audited_labels(),
-        population=len(population) if population is not None else 0,
     )
 
 
@@ -220,7 +224,7 @@ def _evidence(
         lower_is_member={name: plan.signals[name].signal.direction is Direction.LOWER for name in names},
         task=description.task,
         classes=description.classes,
-        seed=_seed(plan.settings.seed, planned.name),
+        seed=_seed(plan.settings.seed, planned),
     )
 
 
@@ -230,14 +234,15 @@ def _in_file_order(values: Floats, order: NDArray[np.intp]) -> Floats:
     return result
 
 
-def _evaluate(plan: Plan, name: str, scored: Scored, description: ModelDescription) -> Figures:
-    rng = np.random.default_rng(_seed(plan.settings.seed, f"figures of {name}"))
-    return evaluate(scored, description.task, plan.settings.fpr, rng, CONFIDENCE)
+def _evaluate(plan: Plan, planned: PlannedAttack, scored: Scored, description: ModelDescription) -> Figures:
+    seed = _seed(plan.settings.seed, planned)
+    return evaluate(scored, description.task, plan.settings.fpr, seed, CONFIDENCE)
 
 
-def _seed(seed: int, purpose: str) -> tuple[int, ...]:
-    """Return entropy for one purpose: independent of which other attacks run, and in which order."""
-    return (seed, zlib.crc32(purpose.encode()))
+def _seed(seed: int, planned: PlannedAttack) -> tuple[int, ...]:
+    """Return entropy for one attack with its options: the same whatever else runs beside it."""
+    purpose = f"{planned.plugin.name} {sorted(resolved_options(planned.attack).items())}"
+    return (seed, zlib.crc32(purpose.encode("utf-8", "backslashreplace")))
 
 
 def _finish(findings: Findings, scored: dict[str, Scored]) -> AuditResult:

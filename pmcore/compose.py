@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -66,19 +65,18 @@ class Findings:
 def compose(findings: Findings) -> AuditReport:
     """Return the report. All but its `run` part is the same for the same inputs and seed."""
     plan = findings.plan
-    checks = _checks(findings)
     roles = plan.roles
-    by_files = {feed.records.files: feed.records for feed in roles.feeds.values()}
-    hashes = {files: records.sha256 for files, records in by_files.items()}
+    parts = _roles(findings)
+    checks = _checks(findings, parts)
     return AuditReport(
         valid=all(check.verdict != "invalid" for check in checks),
         warnings=[*roles.warnings, *(check.text for check in checks if check.verdict == "warning")],
         validity=checks,
         model=_model(findings),
         data=DataPart(
-            members=_role(findings, Role.MEMBERS, hashes),
-            nonmembers=_role(findings, Role.NONMEMBERS, hashes),
-            population=_role(findings, Role.POPULATION, hashes) if Role.POPULATION in roles.feeds else None,
+            members=parts[Role.MEMBERS],
+            nonmembers=parts[Role.NONMEMBERS],
+            population=parts.get(Role.POPULATION),
             population_from=roles.population_from,
             overlap=dict(roles.overlap),
             dropped=dict(roles.dropped),
@@ -93,7 +91,7 @@ def compose(findings: Findings) -> AuditReport:
     )
 
 
-def _checks(findings: Findings) -> list[Validity]:
+def _checks(findings: Findings, parts: Mapping[Role, RolePart]) -> list[Validity]:
     plan, description = findings.plan, findings.description
     feed = plan.roles.feeds[Role.NONMEMBERS]
     gathered = findings.gathered[Role.NONMEMBERS]
@@ -101,13 +99,19 @@ def _checks(findings: Findings) -> list[Validity]:
         n=len(feed),
         correct=gathered.correct,
         guess=validity.guess_level(description.task, feed.records.labels, gathered.predicted_counts),
+        one_class=bool((feed.records.labels == feed.records.labels[:1]).all()),
         r_squared=_r_squared(findings, Role.NONMEMBERS),
+        r_squared_members=_r_squared(findings, Role.MEMBERS),
     )
     found = feed.discovery
     steps = f"{', '.join(found.steps)}: {found.source}" if found.steps else "nothing was done to them"
     return [
         validity.check_accuracy(fit, plan.settings.expected_accuracy, steps),
         validity.check_overlap(plan.roles.overlap, plan.roles.dropped),
+        validity.check_duplicates(
+            {role.value: part.duplicates for role, part in parts.items()},
+            {role.value: part.n for role, part in parts.items()},
+        ),
         validity.check_output(description),
         validity.check_resolution(len(feed), plan.settings.fpr),
         validity.check_orientation({name: figures.auc for name, figures in findings.figures.items()}),
@@ -147,17 +151,23 @@ def _output(
     return outputs[description.scale]
 
 
-def _role(findings: Findings, role: Role, hashes: Mapping[tuple[Path, ...], str]) -> RolePart:
-    feed, gathered = findings.plan.roles.feeds[role], findings.gathered[role]
-    return RolePart(
-        path=feed.path,
-        n=len(feed),
-        sha256=hashes[feed.records.files],
-        duplicates=findings.plan.roles.duplicates(role),
-        accuracy=share(gathered.correct, len(feed), CONFIDENCE) if gathered.correct is not None else None,
-        r_squared=_r_squared(findings, role),
-        notes=list(feed.records.notes),
-    )
+def _roles(findings: Findings) -> dict[Role, RolePart]:
+    feeds = findings.plan.roles.feeds
+    by_files = {feed.records.files: feed.records for feed in feeds.values()}
+    hashes = {files: records.sha256 for files, records in by_files.items()}
+    parts = {}
+    for role, feed in feeds.items():
+        correct = findings.gathered[role].correct
+        parts[role] = RolePart(
+            path=feed.path,
+            n=len(feed),
+            sha256=hashes[feed.records.files],
+            duplicates=findings.plan.roles.duplicates(role),
+            accuracy=share(correct, len(feed), CONFIDENCE) if correct is not None else None,
+            r_squared=_r_squared(findings, role),
+            notes=list(feed.records.notes),
+        )
+    return parts
 
 
 def _r_squared(findings: Findings, role: Role) -> float | None:
@@ -202,7 +212,8 @@ def _options(plan: Plan) -> dict[str, object]:
         "seed",
     }
     settings = plan.settings.model_dump(mode="json", exclude=left_out)
-    return {**settings, "backend_options": dict(plan.model.options)}
+    loading = {name: value for name, value in plan.model.options.items() if name not in ("device", "threads")}
+    return {**settings, "backend_options": loading}
 
 
 def _plugins(plan: Plan) -> dict[str, PluginPart]:

@@ -143,10 +143,12 @@ def split_population(nonmembers: Records, share: float, seed: int) -> Split:
     """Set a seeded share of the non-members apart as population.
 
     Systematic sampling: records are put in the order of their class and, within it, of a seeded hash, and every
-    (1 / share)-th is taken from a seeded start. So each record has the same chance, in classes of any size: the
-    population stays exchangeable with the non-members that are left, on which the p-values rest. A class gives
-    its share to within one record; equal records stay together. Labels that are not single classes are taken
-    together. What is chosen depends on the digests and the seed, not on the order of the records.
+    (1 / share)-th is taken from a seeded start. So each record has the same chance, in classes of any size, and
+    so has each copy of one: population and audited non-members are exchangeable, on which the p-values rest.
+    (Keeping copies together would break that: p <= .05 was then seen for .44 of the non-members of a table with
+    60 distinct rows.) A class gives its share to within one record; labels that are not single classes are taken
+    together. What is chosen depends on the digests and the seed, not on the order of the records, except for
+    which of several equal ones it is.
 
     Raises
     ------
@@ -158,11 +160,9 @@ def split_population(nonmembers: Records, share: float, seed: int) -> Split:
     labels = nonmembers.labels
     classes = labels if labels.ndim == 1 and labels.dtype.kind in "bui" else np.zeros(len(labels), np.int8)
     order = np.lexsort((keys, classes))
-    first = np.ones(len(order), dtype=bool)
-    first[1:] = (np.diff(classes[order]) != 0) | (np.diff(keys[order]) != 0)
-    distinct = np.cumsum(first, dtype=np.int64)
+    place = np.arange(1, len(order) + 1)
     start = float(seeded[0]) / 2.0**64
-    taken = np.floor(distinct * share + start) > np.floor((distinct - 1) * share + start)
+    taken = np.floor(place * share + start) > np.floor((place - 1) * share + start)
     chosen = np.zeros(len(nonmembers), dtype=bool)
     chosen[order] = taken
     if not chosen.any() or chosen.all():

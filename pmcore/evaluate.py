@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import zlib
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -33,27 +35,25 @@ class Scored:
     ----------
     scores : (n,) higher means more likely a member
     p_values : (n,) or None
+    finest_level : the lowest nominal level that the p-values of every record can reach
     n_members : how many of the n records, from the first, are members
     labels : (n,) or (n, ...)
-    population : how many population records the p-values rest on
     """
 
     scores: Floats
     p_values: Floats | None
+    finest_level: float
     n_members: int
     labels: Array
-    population: int
 
 
-def evaluate(
-    scored: Scored, task: Task, rates: tuple[float, ...], rng: np.random.Generator, confidence: float
-) -> Figures:
+def evaluate(scored: Scored, task: Task, rates: tuple[float, ...], seed: tuple[int, ...], confidence: float) -> Figures:
     """Return every figure of one attack.
 
     Parameters
     ----------
     rates : false-positive rates at which the TPR is wanted, and nominal levels of the calibrated attack
-    rng : for the bootstrap; drawn from in the order of `rates`
+    seed : entropy of the bootstraps; each rate has its own, so that none depends on which others are asked for
     """
     members, nonmembers = scored.scores[: scored.n_members], scored.scores[scored.n_members :]
     in_order = statistics.sort_scores(members, nonmembers)
@@ -61,7 +61,10 @@ def evaluate(
         auc=_figure(statistics.auc(in_order, confidence)),
         advantage=_figure(statistics.advantage(in_order, confidence)),
         balanced_accuracy=_figure(statistics.balanced_accuracy(in_order, confidence)),
-        tpr_at_fpr={f"{rate:g}": _tpr_figure(statistics.tpr_at_fpr(in_order, rate, rng, confidence)) for rate in rates},
+        tpr_at_fpr={
+            f"{rate:g}": _tpr_figure(statistics.tpr_at_fpr(in_order, rate, _rng(seed, rate), confidence))
+            for rate in rates
+        },
         calibrated=_calibrated(scored, rates, confidence),
         per_class=_per_class(scored, confidence) if task in CLASSIFICATION else [],
         curve=_curve(in_order, confidence),
@@ -72,6 +75,10 @@ def evaluate(
 def share(successes: int, n: int, confidence: float) -> Share:
     """Return a proportion with its interval as a part of the report."""
     return Share(**asdict(proportion(successes, n, confidence)))
+
+
+def _rng(seed: tuple[int, ...], rate: float) -> np.random.Generator:
+    return np.random.default_rng(np.random.SeedSequence((*seed, zlib.crc32(f"TPR at {rate:g}".encode()))))
 
 
 def _figure(estimate: statistics.Estimate) -> Figure:
@@ -90,9 +97,10 @@ def _calibrated(scored: Scored, rates: tuple[float, ...], confidence: float) -> 
     members, nonmembers = scored.p_values[: scored.n_members], scored.p_values[scored.n_members :]
     points = []
     for alpha in rates:
-        if alpha * (scored.population + 1) < 1.0 - 1e-9:
-            needed = int(np.ceil(1.0 / alpha - 1e-9)) - 1
-            reason = f"a level of {alpha:g} needs {needed} population records; there are {scored.population}"
+        if alpha < scored.finest_level * (1.0 - 1e-9):
+            needed = math.ceil(1.0 / alpha - 1e-9) - 1
+            fewest = round(1.0 / scored.finest_level) - 1
+            reason = f"a level of {alpha:g} needs {needed} population records to compare each with; there are {fewest}"
             nothing = Share(value=None, low=None, high=None, n=0, reason=reason)
             points.append(CalibratedPoint(alpha=alpha, fpr=nothing, tpr=nothing))
             continue

@@ -80,6 +80,20 @@ class Needs:
 
 
 @dataclass(frozen=True)
+class PValues:
+    """Valid p-values of "not a member".
+
+    Parameters
+    ----------
+    values : (n,) in (0, 1]: for a record that is no member, P(p <= a) <= a for every level a
+    smallest : (n,) the smallest value that each record could have got; no level below it can be claimed
+    """
+
+    values: Floats
+    smallest: Floats
+
+
+@dataclass(frozen=True)
 class EvidenceKey:
     """The address of one array of evidence."""
 

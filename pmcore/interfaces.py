@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pmcore.description import Layer, LoadOptions, ModelDescription, TensorSpec
 from pmcore.errors import AuditError
-from pmcore.evidence import Access, Evidence, Needs
+from pmcore.evidence import Access, Evidence, Needs, PValues
 from pmcore.outputs import (
     ALL_TASKS,
     CLASSIFICATION,
@@ -50,6 +50,7 @@ __all__ = [
     "ModelDescription",
     "Needs",
     "Outputs",
+    "PValues",
     "Reader",
     "Report",
     "Scale",
@@ -223,8 +224,8 @@ class Attack(ABC):
     def score(self, evidence: Evidence) -> Floats:
         """Return one score per audited record, shape (n,) float64; higher means more likely a member."""
 
-    def p_value(self, evidence: Evidence) -> Floats | None:
-        """Return valid p-values of "not a member", shape (n,) in (0, 1], where the attack has them."""
+    def p_values(self, evidence: Evidence) -> PValues | None:
+        """Return valid p-values of "not a member" for the n audited records, where the attack has them."""
         return None
 
 

@@ -7,6 +7,7 @@ retraining. ``scipy.stats`` would be shorter and is avoided, because importing i
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -111,6 +112,36 @@ def auc_interval(auc: float, variance: float, confidence: float) -> Interval | N
     reach = -float(ndtri(tail)) * math.sqrt(variance) / (auc * (1 - auc))
     centre = logit(auc)
     return Interval(low=float(expit(centre - reach)), high=float(expit(centre + reach)))
+
+
+def auc_score_interval(auc: float, n_members: int, n_nonmembers: int, confidence: float) -> Interval:
+    """Return the score interval of an AUC: all areas A with |auc - A| <= z sqrt(V(A)).
+
+    V is the variance of Hanley and McNeil for exponential scores, with both sample sizes less one replaced by
+    their common mean, (n1 + n0) / 2 - 1. It depends on the area alone and not on an estimate from few records.
+
+    References
+    ----------
+    Newcombe. Confidence intervals for an effect size measure based on the Mann-Whitney statistic. Part 2.
+    Stat. Med. 25 (2006), method 5.
+    Hanley, McNeil. The meaning and use of the area under a ROC curve. Radiology 143 (1982).
+    """
+    z = -float(ndtri(tail_error(confidence)))
+    weight = (n_members + n_nonmembers) / 2 - 1
+
+    def outside(area: float) -> bool:
+        spread = 1 + weight * ((1 - area) / (2 - area) + area / (1 + area))
+        return (auc - area) ** 2 > z**2 * area * (1 - area) * spread / (n_members * n_nonmembers)
+
+    return Interval(low=_edge(0.0, auc, outside), high=_edge(1.0, auc, outside))
+
+
+def _edge(far: float, near: float, outside: Callable[[float], bool]) -> float:
+    """Return where `outside` ends between a point beyond and a point within, by bisection."""
+    for _ in range(60):
+        middle = (far + near) / 2
+        far, near = (middle, near) if outside(middle) else (far, middle)
+    return far
 
 
 def advantage_interval(advantage: float, n_members: int, n_nonmembers: int, confidence: float) -> Interval:

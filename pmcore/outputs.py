@@ -10,7 +10,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
 
 from pmcore.errors import AuditError
 
@@ -176,13 +175,22 @@ class Outputs:
         top = others.max(axis=1)
         others -= top[:, None]
         np.exp(others, out=others)
-        return np.stack([top, np.log(_sum_of_rows(others))])
+        return np.stack([top, np.log(sum_over_classes(others))])
 
     @cached_property
     def log_probabilities(self) -> Floats:
-        """Return log softmax of the scores, shape (n, k) float64; for classification with one label."""
+        """Return log softmax of the scores, shape (n, k) float64; for classification with one label.
+
+        The normaliser is log(1 + sum over the classes below the likeliest one), which keeps its precision where
+        that class has nearly all: log p of 1 - 1e-20 is -1e-20 and not 0.
+        """
         scores = self.log_scores
-        result: Floats = scores - logsumexp(scores, axis=1, keepdims=True)
+        rows = np.arange(len(scores))
+        top = scores.argmax(axis=1)
+        below = scores - scores[rows, top][:, None]
+        others = np.exp(below)
+        others[rows, top] = 0.0
+        result: Floats = below - np.log1p(sum_over_classes(others))[:, None]
         return result
 
     @cached_property
@@ -209,8 +217,8 @@ class Outputs:
         return self.predictions.reshape(len(self.labels), -1)
 
 
-def _sum_of_rows(values: Floats) -> Floats:
-    """Return the sums over the last axis of (n, k) in Fortran order, added in the order of the classes.
+def sum_over_classes(values: Floats) -> Floats:
+    """Return the sums over the classes of (n, k) in Fortran order, added in the order of the classes, shape (n,).
 
     numpy adds a single record in pairs and several class by class: this way a record's sum does not depend on
     whether it came alone.

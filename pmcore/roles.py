@@ -17,7 +17,7 @@ from pmcore.discovery import discover
 from pmcore.errors import Complaints, InputError, PluginError
 from pmcore.feed import Feed
 from pmcore.installed import Plugin, PluginPolicy, list_plugins
-from pmcore.interfaces import Array, Model, ModelDescription, Reader
+from pmcore.interfaces import Array, Model, ModelDescription, Reader, Task
 from pmcore.labels import check_labels
 from pmcore.plugin_failures import answerable
 from pmcore.settings import AuditSettings
@@ -116,6 +116,9 @@ def prepare_roles(
             continue
         with complaints.collect():
             feeds[role] = _feed(records, description, settings, warnings)
+    if settings.expected_accuracy is not None and description.task is Task.REGRESSION:
+        with complaints.collect():
+            raise InputError("expected_accuracy: the model is a regression and has none - leave it out")
     complaints.raise_any()
     roles = with_digests({role: feed.records for role, feed in feeds.items()})
     overlap = overlaps(roles)

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.special import expit
 
 from pmcore.interfaces import CLASSIFICATION, Access, Direction, Floats, Outputs, Signal, Task
+from pmcore.outputs import sum_over_classes
 
 LABELLED = CLASSIFICATION | {Task.MULTILABEL}
 
@@ -113,8 +114,7 @@ class Entropy(Signal):
             bits: Floats = (np.log1p(np.exp(-z)) + z * expit(-z)).sum(axis=1)
             return bits
         log_p = outputs.log_probabilities
-        entropy: Floats = -np.einsum("ij,ij->i", np.exp(log_p), log_p)
-        return entropy
+        return -sum_over_classes(np.exp(log_p) * log_p)
 
 
 class ModifiedEntropy(Signal):
@@ -137,18 +137,16 @@ class ModifiedEntropy(Signal):
         rows = np.arange(len(log_p))
         p = np.exp(log_p)
         top = p.argmax(axis=1)
-        rest = 1.0 - p
         without_top = p.copy()
         without_top[rows, top] = 0.0
-        rest[rows, top] = without_top.sum(axis=1)
+        log_rest = np.log1p(-without_top)
+        # 1 - p of the likeliest class is what the others have; at 0 it stands for less than the smallest number.
+        others = np.maximum(sum_over_classes(without_top), np.finfo(np.float64).smallest_subnormal)
+        log_rest[rows, top] = np.log(others)
+        terms = p * log_rest
         phi = outputs.rescaled_logit
-        with np.errstate(divide="ignore", invalid="ignore"):
-            terms = p * np.log(rest)
-        own = -expit(-phi) * _softplus(-phi)
-        terms = np.where(rest > 0.0, terms, p * np.log(np.finfo(np.float64).smallest_subnormal))
-        terms[rows, outputs.labels] = own
-        entropy: Floats = -terms.sum(axis=1)
-        return entropy
+        terms[rows, outputs.labels] = -expit(-phi) * _softplus(-phi)
+        return -sum_over_classes(terms)
 
 
 class Correctness(Signal):

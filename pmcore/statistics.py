@@ -20,12 +20,16 @@ from pmcore.intervals import (
     Interval,
     advantage_interval,
     auc_interval,
+    auc_score_interval,
     binomial_lower,
     binomial_upper,
     bootstrap_tpr,
     order_statistic_tpr,
     tail_error,
 )
+
+UNBALANCED = 5
+"""Ratio of the sides' records from which DeLong's interval alone covers too little."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +124,9 @@ def auc(scores: SortedScores, confidence: float = 0.95) -> Estimate:
 
     The interval is DeLong's on the logit scale. Where the AUC is 0 or 1 or the variance vanishes, it is
     Clopper-Pearson's with the smaller side as sample size, so that a perfect score of few records is not
-    called certain.
+    called certain. Where one side has five times the records of the other, the variance that DeLong estimates
+    from the few is itself too uncertain (82 % covered at 20 + 5 000 records and AUC .98): the interval is then
+    widened to hold Newcombe's score interval, which estimates no variance from them.
     """
     tail = tail_error(confidence)
     n1, n0 = scores.n_members, scores.n_nonmembers
@@ -130,6 +136,10 @@ def auc(scores: SortedScores, confidence: float = 0.95) -> Estimate:
     beaten = _doubled_ranks(scores.nonmembers, scores.members)
     variance += _variance_of_mean(beaten) / (2 * n1) ** 2
     interval = auc_interval(value, variance, confidence)
+    if interval is not None and max(n1, n0) >= UNBALANCED * min(n1, n0):
+        score = auc_score_interval(value, n1, n0, confidence)
+        hull = Interval(min(interval.low, score.low), max(interval.high, score.high))
+        return _estimate(value, hull, scores, "DeLong, logit scale, widened to Newcombe's score interval")
     if interval is not None:
         return _estimate(value, interval, scores, "DeLong, logit scale")
     n = min(n1, n0)
@@ -179,6 +189,11 @@ def tpr_at_fpr(
     if allowed >= 10:
         interval = bootstrap_tpr(scores.members, scores.nonmembers, fpr, rng, draws, confidence)
         method = "bootstrap with redrawn threshold"
+        if scores.nonmembers[n0 - 1 - allowed] == scores.nonmembers[n0 - allowed]:
+            # Tied scores decide: the TPR jumps there, and quantiles of draws may fall on one side of the jump.
+            bounds = order_statistic_tpr(scores.members, scores.nonmembers, np.array([fpr]), confidence)
+            interval = Interval(min(interval.low, float(bounds.low[0])), max(interval.high, float(bounds.high[0])))
+            method = "bootstrap with redrawn threshold, widened by order statistics (ties)"
     else:
         bounds = order_statistic_tpr(scores.members, scores.nonmembers, np.array([fpr]), confidence)
         interval = Interval(low=float(bounds.low[0]), high=float(bounds.high[0]))

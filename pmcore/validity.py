@@ -15,21 +15,29 @@ EXPECTED_CONFIDENCE = 0.99
 """Of the interval that must hold the expected accuracy: a false INVALID costs an audit."""
 
 
+REPEATED = 0.05
+"""Share of repeated records in a role from which the audit warns."""
+
+
 @dataclass(frozen=True)
 class Fit:
     """How the model did on the n non-members.
 
     Parameters
     ----------
-    correct : right predictions, or None for regression
+    correct : right predictions, or None for regression; for multi-label those with all labels right
     guess : accuracy that predictions made without looking would have; for regression unused
+    one_class : whether all n have the same label, so that no accuracy tells anything from guessing
     r_squared : share of the variance explained, or None for classification
+    r_squared_members : the same for the members
     """
 
     n: int
     correct: int | None
     guess: float
-    r_squared: float | None
+    one_class: bool = False
+    r_squared: float | None = None
+    r_squared_members: float | None = None
 
 
 def guess_level(task: Task, labels: Array, predicted_counts: Array | None) -> float:
@@ -73,11 +81,18 @@ def check_accuracy(fit: Fit, expected: float | None, preprocessing: str) -> Vali
         if interval.low <= expected <= interval.high:
             return Validity(name="accuracy", verdict="ok", text=text)
         return Validity(name="accuracy", verdict="invalid", text=f"{text}: {advice}")
-    low = proportion(fit.correct, fit.n).low
-    if low is None or low <= fit.guess:
+    remedy = "or state the accuracy that is known with --expected-accuracy"
+    if fit.one_class:
+        text = f"all {fit.n} non-members are of one class, so that no accuracy can be told from guessing; {remedy}"
+        return Validity(name="accuracy", verdict="invalid", text=text)
+    interval = proportion(fit.correct, fit.n)
+    assert interval.low is not None
+    assert interval.high is not None
+    if interval.low <= fit.guess:
         text = (
-            f"accuracy on {fit.n} non-members {_percent(accuracy)} is what guessing gives "
-            f"({_percent(fit.guess)}): {advice}; or state the accuracy that is known with --expected-accuracy"
+            f"accuracy on {fit.n} non-members {_percent(accuracy)} [{_percent(interval.low)}, "
+            f"{_percent(interval.high)}] cannot be told from what guessing gives ({_percent(fit.guess)}): "
+            f"{advice}; {remedy}"
         )
         return Validity(name="accuracy", verdict="invalid", text=text)
     text = (
@@ -98,6 +113,21 @@ def check_overlap(overlap: Mapping[str, int], dropped: Mapping[str, int]) -> Val
         return Validity(name="overlap", verdict="warning", text=f"records in two roles: {found}; dropped {removed}")
     text = f"records in two roles: {found}; mend the files, or drop them with --drop-overlap"
     return Validity(name="overlap", verdict="invalid", text=text)
+
+
+def check_duplicates(duplicates: Mapping[str, int], records: Mapping[str, int]) -> Validity:
+    """Warn when more than one record in twenty repeats another: the intervals take records to be independent.
+
+    Parameters
+    ----------
+    duplicates, records : role -> records that repeat another one of it, and records in all
+    """
+    many = {role: count for role, count in duplicates.items() if count > REPEATED * records[role]}
+    if not many:
+        return Validity(name="duplicates", verdict="ok", text="hardly any record repeats another")
+    found = ", ".join(f"{records[role] - count} distinct among {records[role]} {role}" for role, count in many.items())
+    text = f"repeated records: {found}; the intervals take all for independent and are too short"
+    return Validity(name="duplicates", verdict="warning", text=text)
 
 
 def check_orientation(aucs: Mapping[str, Figure]) -> Validity:
@@ -131,12 +161,17 @@ def check_output(description: ModelDescription) -> Validity:
 
 
 def _check_regression(fit: Fit, preprocessing: str) -> Validity:
+    """Judge a regression by members and non-members: one that knows its members alone has overfitted."""
     assert fit.r_squared is not None
-    text = f"R squared on {fit.n} non-members {fit.r_squared:.3f}"
+    assert fit.r_squared_members is not None
+    text = f"R squared on members {fit.r_squared_members:.3f}, on {fit.n} non-members {fit.r_squared:.3f}"
     if fit.r_squared > 0:
         return Validity(name="accuracy", verdict="ok", text=text)
-    advice = f"no better than their mean: inputs or values are probably not scaled as in training ({preprocessing})"
-    return Validity(name="accuracy", verdict="invalid", text=f"{text} is {advice}")
+    if fit.r_squared_members > 0:
+        text += ": on non-members no better than their mean; are they of the same kind as the members?"
+        return Validity(name="accuracy", verdict="warning", text=text)
+    text += f": no better than their mean, inputs or values are probably not scaled as in training ({preprocessing})"
+    return Validity(name="accuracy", verdict="invalid", text=text)
 
 
 def _percent(value: float) -> str:

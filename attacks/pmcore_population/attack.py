@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmcore.errors import InputError
-from pmcore.interfaces import Attack, Evidence, Floats, Needs
+from pmcore.interfaces import Attack, Evidence, Floats, Needs, PValues
 
 
 @dataclass(frozen=True)
@@ -67,13 +67,14 @@ class PopulationAttack(Attack):
             scores[group.records] = (rank + fraction) / (len(group.population) + 1)
         return scores
 
-    def p_value(self, evidence: Evidence) -> Floats:
-        """Return conformal p-values, shape (n,), in [1 / (m + 1), 1] with m the records of the pool."""
-        p = np.empty(len(evidence.labels))
+    def p_values(self, evidence: Evidence) -> PValues:
+        """Return conformal p-values, in [1 / (m + 1), 1] with m the records of the record's pool."""
+        values, smallest = np.empty(len(evidence.labels)), np.empty(len(evidence.labels))
         for group in self._groups(evidence):
             at_least = len(group.population) - np.searchsorted(group.population, group.audited, side="left")
-            p[group.records] = (1 + at_least) / (len(group.population) + 1)
-        return p
+            values[group.records] = (1 + at_least) / (len(group.population) + 1)
+            smallest[group.records] = 1 / (len(group.population) + 1)
+        return PValues(values, smallest)
 
     def _groups(self, evidence: Evidence) -> Iterator[_Group]:
         audited = self._signed(evidence, evidence.target(self.signal))
