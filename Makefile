@@ -36,7 +36,7 @@ clean:
 # An installation is renewed when what it installs from has changed.
 $(DEMO)/installed: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(DEMO)
-	$(DEMO)/bin/python -m pip install $(PIP_FLAGS) -c constraints.txt ".[onnx]"
+	$(DEMO)/bin/python -m pip install $(PIP_FLAGS) -c constraints.txt -e ".[onnx]"
 	touch $@
 
 $(TEST)/installed: setup.cfg pyproject.toml constraints.txt

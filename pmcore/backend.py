@@ -11,7 +11,7 @@ from typing import Any
 
 from pmcore import registry
 from pmcore.data import files_sha256
-from pmcore.errors import InputError, PluginError
+from pmcore.errors import InputError, PluginError, UntrustedError
 from pmcore.installed import Plugin, PluginPolicy, list_plugins
 from pmcore.interfaces import Model, Task
 from pmcore.option_docs import resolved_options
@@ -19,6 +19,8 @@ from pmcore.options import build, parse_spec
 from pmcore.plugin_failures import answerable
 
 HEAD = 4096
+PICKLES = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))
+"""How a pickle begins, in every protocol that Python has written by default since 2003."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,8 @@ def _recognise(source: Path, policy: PluginPolicy) -> str:
     if source.is_dir():
         inside = [str(entry) for entry in sorted(source.iterdir()) if entry.suffix.lower() in suffixes]
         raise InputError(f"{source}: is a folder - give the model file{f': {inside[0]}' if inside else ' itself'}")
+    if head.startswith(PICKLES) or (head.startswith(b"PK") and b"data.pkl" in head):
+        raise UntrustedError(f"{source}: is a pickle, which can run code when loaded - export the model to ONNX")
     names = ", ".join(plugin.name for plugin in list_plugins("backends", policy)) or "none"
     hint = f"; {broken[0]}" if broken else ""
     raise InputError(f"{source}: no backend recognises this file (installed: {names}) - name one with --backend{hint}")

@@ -98,13 +98,14 @@ def run(arguments: Sequence[str]) -> int:
             pass
         return int(code) if isinstance(code, int) else int(ExitCode.DONE)
     except click.exceptions.NoArgsIsHelpError as error:
-        return _complain(str(error.format_message()), ExitCode.BAD_INPUT, prefix="")
+        print(error.format_message(), file=sys.stderr)
+        return int(ExitCode.BAD_INPUT)
     except click.ClickException as error:
         return _complain(_usage(error), ExitCode.BAD_INPUT)
     except AuditError as error:
         if debug:
             traceback.print_exc()
-        return _complain(str(error), error.exit_code)
+        return _complain(error, error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         if sys.stderr.isatty():
             print(file=sys.stderr)  # below the ^C of the terminal
@@ -136,9 +137,12 @@ def _settle_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _complain(message: str, code: ExitCode, prefix: str = "pmcore: error: ") -> int:
-    for line in message.splitlines():
-        print(f"{prefix}{line}", file=sys.stderr)
+def _complain(complaint: str | AuditError, code: ExitCode) -> int:
+    """Print one line for each complaint; what names from files hold can neither end a line nor steer a terminal."""
+    from pmcore.reports.words import printable
+
+    for line in getattr(complaint, "complaints", (str(complaint),)):
+        print(f"pmcore: error: {printable(line)}", file=sys.stderr)
     return int(code)
 
 

@@ -35,13 +35,14 @@ class CsvReader(Reader):
                 if not first:
                     raise InputError(f"{path}: holds no records below its header row - give a file with some")
             values = _parse(path, header, delimiter)
-        except UnicodeDecodeError as error:
-            raise InputError(f"{path}: byte {error.start} is not UTF-8 text - save it as UTF-8 CSV") from None
+        except UnicodeDecodeError:
+            raise _not_text(path) from None
         except csv.Error as error:
             raise InputError(f"{path}: not a CSV table: {error}") from None
         cells = dict(zip(header, next(csv.reader([first], delimiter=delimiter)), strict=False))
-        labels = _narrowed(values[:, header.index(y_key)], [cells[y_key]])
-        x = values[:, [header.index(name) for name in columns]]
+        places = {name: place for place, name in enumerate(header)}
+        labels = _narrowed(values[:, places[y_key]], [cells[y_key]])
+        x = values[:, [places[name] for name in columns]]
         return checked_table(path, {"x": _narrowed(x, [cells[name] for name in columns])}, labels, y_key, (path,))
 
 
@@ -82,11 +83,13 @@ def _header(path: Path, stream: TextIO) -> tuple[list[str], str]:
     header = [name.strip() for name in next(csv.reader([line], delimiter=delimiter), [])]
     if header and all(_is_number(name) for name in header):
         raise InputError(f"{path}: line 1 holds numbers - a header row with the column names must come first")
+    seen = set()
     for position, name in enumerate(header, start=1):
         if not name:
             raise InputError(f"{path}: column {position} has no name - name it, or drop it if it numbers the rows")
-        if name in header[: position - 1]:
+        if name in seen:
             raise InputError(f"{path}: column {name!r} occurs twice - rename one")
+        seen.add(name)
     return header, delimiter
 
 
@@ -130,6 +133,20 @@ def _complain(path: Path, header: Sequence[str], delimiter: str, otherwise: str)
                     remedy = "write decimal points, not commas" if comma else "encode text as numbers"
                     raise InputError(f"{where}: column {name!r}: {cell.strip()[:40]!r} - {remedy}")
     raise InputError(f"{path}: {otherwise.splitlines()[0]}")
+
+
+def _not_text(path: Path) -> InputError:
+    """Return the complaint about the first byte that is not UTF-8; a decoder counts from the start of its block."""
+    offset = 0
+    with path.open("rb") as stream:
+        for number, line in enumerate(stream, start=1):
+            try:
+                line.decode()
+            except UnicodeDecodeError as error:
+                where = f"line {number}: byte {offset + error.start} of the file"
+                return InputError(f"{path}: {where} is not UTF-8 text - save it as UTF-8 CSV")
+            offset += len(line)
+    return InputError(f"{path}: is not UTF-8 text - save it as UTF-8 CSV")
 
 
 def _is_number(text: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
@@ -18,6 +18,10 @@ from pmcore.mapped import WINDOW, release, take
 
 Digests = NDArray[np.uint64]
 """One 128-bit hash per record, shape (n, 2)."""
+
+
+Progress = Callable[[str, int, int], None]
+"""Called after each batch with what is being done to which role, the records done and the records in all."""
 
 
 class Role(StrEnum):

@@ -9,7 +9,7 @@ from hashlib import sha256
 import numpy as np
 from numpy.typing import NDArray
 
-from pmcore.data import Digests, Records, Role
+from pmcore.data import Digests, Progress, Records, Role
 from pmcore.errors import InputError
 from pmcore.mapped import take
 from pmcore.outputs import Array
@@ -21,7 +21,7 @@ ROUNDED_BITS = 3
 """Bits of a float32 that rounding clears: 20 of its 23 stay, a relative precision of 1e-6."""
 
 
-def with_digests(roles: Mapping[Role, Records]) -> dict[Role, Records]:
+def with_digests(roles: Mapping[Role, Records], progress: Progress | None = None) -> dict[Role, Records]:
     """Return the records of all roles with their digests, comparable between these roles.
 
     Where an input (or the label) holds whole numbers in every role, their exact values count; elsewhere all
@@ -29,7 +29,7 @@ def with_digests(roles: Mapping[Role, Records]) -> dict[Role, Records]:
     or float64. Values that differ by a rounding error match unless a rounding edge lies between them.
     """
     types = canonical_types(list(roles.values()))
-    return {role: replace(records, digests=digest(records, types)) for role, records in roles.items()}
+    return {role: replace(records, digests=digest(records, types, progress)) for role, records in roles.items()}
 
 
 def canonical_types(tables: Sequence[Records]) -> list[Type]:
@@ -39,7 +39,7 @@ def canonical_types(tables: Sequence[Records]) -> list[Type]:
     return [_common([c[i - width].dtype for c in columns if len(c) + i >= width]) for i in range(width)]
 
 
-def digest(records: Records, types: Sequence[Type]) -> Digests:
+def digest(records: Records, types: Sequence[Type], progress: Progress | None = None) -> Digests:
     """Return 128 bits of the SHA-256 of each record's inputs, by sorted name, and label, shape (n, 2).
 
     Parameters
@@ -61,6 +61,8 @@ def digest(records: Records, types: Sequence[Type]) -> Digests:
         hashes = b"".join([sha256(whole[i : i + width]).digest() for i in range(0, len(whole), width)])
         result[start:stop] = np.frombuffer(hashes, dtype=np.uint64).reshape(-1, 4)[:, :2]
         records.release_passed(start, stop)
+        if progress is not None:
+            progress(f"hashing {records.role}", stop, len(records))
     records.release()
     return result
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from pmcore.errors import InputError
 from pmcore.interfaces import Array, Inputs, ModelDescription, TensorSpec
 from pmcore.preprocessing import Layout, Preprocessing, PreprocessingSettings
 from pmcore.shapes import Fit, fit
 from pmcore.vision import from_image_processor, from_onnx_metadata
+from pmcore.yaml_files import read_yaml
 
 METADATA_KEY = "pmcore.preprocessing"
 SIDECAR = "audit.yaml"
@@ -159,13 +159,9 @@ def _sources(
         found = from_image_processor(config, sample, where, place)
         yield Found(found.settings, IMAGE_PROCESSOR, found.warning)
     if (folder / SIDECAR).is_file():
-        place = str(folder / SIDECAR)
-        try:
-            content = yaml.safe_load(_text(folder / SIDECAR))
-        except yaml.YAMLError as error:
-            raise InputError(f"{place}: not YAML: {' '.join(str(error).split())}") from None
+        content = read_yaml(folder / SIDECAR)
         if isinstance(content, dict) and content.get("preprocessing") is not None:
-            place = f"{place}: preprocessing"
+            place = f"{folder / SIDECAR}: preprocessing"
             yield Found(PreprocessingSettings.parse(content["preprocessing"], place), f"{SIDECAR} beside the model")
 
 

@@ -55,7 +55,9 @@ class Misfits(InputError):
     """Several complaints found before the first query, told together, one line each."""
 
     def __init__(self, complaints: Sequence[AuditError | str]) -> None:
-        super().__init__("\n".join(dict.fromkeys(str(complaint) for complaint in complaints)))
+        lines = (line for complaint in complaints for line in getattr(complaint, "complaints", (str(complaint),)))
+        self.complaints = tuple(dict.fromkeys(lines))
+        super().__init__("\n".join(self.complaints))
         codes = [complaint.exit_code for complaint in complaints if isinstance(complaint, AuditError)]
         self.exit_code = max(codes, default=ExitCode.BAD_INPUT)
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pmcore import curves, statistics
 from pmcore.interfaces import Array, Floats, Task
 from pmcore.intervals import proportion
+from pmcore.numerals import count
 from pmcore.outputs import CLASSIFICATION
 from pmcore.schema import (
     CalibratedPoint,
@@ -62,7 +63,7 @@ def evaluate(scored: Scored, task: Task, rates: tuple[float, ...], seed: tuple[i
         advantage=_figure(statistics.advantage(in_order, confidence)),
         balanced_accuracy=_figure(statistics.balanced_accuracy(in_order, confidence)),
         tpr_at_fpr={
-            f"{rate:g}": _tpr_figure(statistics.tpr_at_fpr(in_order, rate, _rng(seed, rate), confidence))
+            f"{rate:.12g}": _tpr_figure(statistics.tpr_at_fpr(in_order, rate, _rng(seed, rate), confidence))
             for rate in rates
         },
         calibrated=_calibrated(scored, rates, confidence),
@@ -98,8 +99,8 @@ def _calibrated(scored: Scored, rates: tuple[float, ...], confidence: float) -> 
     points = []
     for alpha in rates:
         if alpha < scored.finest_level * (1.0 - 1e-9):
-            needed = math.ceil(1.0 / alpha - 1e-9) - 1
-            fewest = round(1.0 / scored.finest_level) - 1
+            needed = count(math.ceil(1.0 / alpha - 1e-9) - 1)
+            fewest = count(round(1.0 / scored.finest_level) - 1)
             reason = f"a level of {alpha:g} needs {needed} population records to compare each with; there are {fewest}"
             nothing = Share(value=None, low=None, high=None, n=0, reason=reason)
             points.append(CalibratedPoint(alpha=alpha, fpr=nothing, tpr=nothing))

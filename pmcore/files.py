@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from typing import BinaryIO, Self
 from pmcore.errors import AuditError, InputError
 
 _PREFIX, _SUFFIX = ".pmcore-", ".tmp"
+_ABANDONED = 3600.0
+"""Seconds after which a temporary file belongs to nobody: a killed audit leaves its own behind."""
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
 
@@ -83,8 +86,9 @@ class OutputFolder:
                 if not folder.exists():
                     folder.mkdir(mode=0o700, exist_ok=True)
                     self._made.append(folder)
-            for abandoned in self.path.glob(f"{_PREFIX}*{_SUFFIX}"):
-                abandoned.unlink(missing_ok=True)
+            for left in self.path.glob(f"{_PREFIX}*{_SUFFIX}"):
+                if left.is_file() and time.time() - left.stat().st_mtime > _ABANDONED:
+                    left.unlink(missing_ok=True)
         return self
 
     def __exit__(
@@ -162,13 +166,14 @@ class OutputFolder:
                 temporary.unlink(missing_ok=True)
 
     def _commit(self) -> None:
-        for name in self._obsolete - self._staged.keys():
-            with _explained(self.path, f"removing the earlier {name}"):
-                (self.path / name).unlink(missing_ok=True)
+        obsolete = self._obsolete - self._staged.keys()
         for name, temporary in list(self._staged.items()):
             with _explained(self.path, f"writing {name}"):
                 os.replace(temporary, self.path / name)
             del self._staged[name]
+        for name in obsolete:
+            with _explained(self.path, f"removing the earlier {name}"):
+                (self.path / name).unlink(missing_ok=True)
         with _explained(self.path, "writing the folder"):
             _sync(self.path)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import or_
@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pmcore.data import Progress
 from pmcore.errors import AuditError, ModelError, OutOfMemory, PluginError
 from pmcore.feed import Feed
 from pmcore.interfaces import Floats, Model, Outputs, Signal, Task, Want
@@ -24,9 +25,6 @@ TRIAL = 0.01
 """Seconds for which `auto` tries a batch size, or one batch if that takes longer."""
 WORTHWHILE = 1.02
 """How many times faster than the best size so far a larger one must be."""
-
-Progress = Callable[[str, int, int], None]
-"""Called with the role, the records done and the records in all, after each batch."""
 
 
 @dataclass

@@ -236,6 +236,10 @@ class Report(ABC):
     def render(self, report: AuditReport) -> Mapping[str, bytes]:
         """Return file contents by file name; nothing that `report` lacks, and no figure if it is invalid."""
 
+    def file_names(self, report: AuditReport) -> tuple[str, ...]:
+        """Return the names of the files that `render` makes; override where that can be told without making them."""
+        return tuple(self.render(report))
+
 
 @dataclass(frozen=True)
 class Table:

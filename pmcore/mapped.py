@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import math
 import mmap
 import os
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from tokenize import TokenError
@@ -15,9 +18,13 @@ from numpy.typing import NDArray
 
 from pmcore.errors import InputError
 from pmcore.outputs import Array
+from pmcore.quoting import quoted
 
 WINDOW = 2**24
 """Bytes of a file that are resident at a time."""
+LONGEST_HEAD = 10_000
+"""Characters of the head of an .npy file; that of an array of numbers has about a hundred."""
+MOST_AXES = 32
 
 
 @dataclass(frozen=True)
@@ -47,23 +54,40 @@ def read_header(stream: IO[bytes], where: str) -> Header:
     Raises
     ------
     InputError
-        The head is damaged, or describes objects or records with named fields.
+        The head is damaged, or describes objects, records with named fields, or sizes that no array has.
     """
     try:
         version = npy.read_magic(stream)
-        if version == (1, 0):
-            shape, fortran_order, dtype = npy.read_array_header_1_0(stream)
-        elif version == (2, 0):
-            shape, fortran_order, dtype = npy.read_array_header_2_0(stream)
-        else:
+        if version not in ((1, 0), (2, 0)):
             raise InputError(f"{where}: .npy version {version[0]}.{version[1]} - store plain numbers")
+        length = stream.read(2 if version == (1, 0) else 4)
+        head = io.BytesIO(length + stream.read(min(int.from_bytes(length, "little"), LONGEST_HEAD + 1)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the parser, about text that is refused below or is old
+            read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+            shape, fortran_order, dtype = read(head, max_header_size=LONGEST_HEAD)
     except (ValueError, SyntaxError, TokenError, TypeError, RecursionError, MemoryError):
         raise InputError(f"{where}: not a whole .npy array - write it again with numpy.save") from None
     if dtype.hasobject:
         raise InputError(f"{where}: an array of Python objects, which would have to be unpickled - store plain numbers")
-    if dtype.names is not None:
+    if dtype.names is not None or dtype.subdtype is not None:
         raise InputError(f"{where}: an array with named fields - store plain numbers, one array per input")
+    _check_sizes(shape, dtype, where)
     return Header(shape, fortran_order, dtype)
+
+
+def _check_sizes(shape: tuple[int, ...], dtype: np.dtype[np.generic], where: str) -> None:
+    """Refuse what numpy would answer with an error of its own, or with all the memory there is."""
+    again = "write it again with numpy.save"
+    if len(shape) > MOST_AXES:
+        raise InputError(f"{where}: an array of {len(shape)} axes, at most {MOST_AXES} are read - {again}")
+    shown = quoted(list(shape))
+    if any(isinstance(size, bool) or not 0 <= size < 2**63 for size in shape):
+        raise InputError(f"{where}: an array of shape {shown}, which none can have - {again}")
+    if dtype.itemsize == 0:
+        raise InputError(f"{where}: an array of values without bytes ({dtype}) - store plain numbers")
+    if math.prod(max(size, 1) for size in shape) * dtype.itemsize >= 2**63:  # numpy counts a size of 0 as 1, too
+        raise InputError(f"{where}: an array of shape {shown}, larger than any memory - {again}")
 
 
 def map_array(path: Path) -> Array:

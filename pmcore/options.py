@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from pmcore.errors import AuditError, InputError, Misfits, PluginError
 from pmcore.option_docs import OptionInfo, describe_options, resolved_options, type_hints, type_text
+from pmcore.quoting import quoted
 
 __all__ = ["OptionInfo", "Spec", "build", "describe_options", "parse_spec", "resolved_options"]
 
@@ -33,16 +34,16 @@ def parse_spec(text: str) -> Spec:
     """
     name, colon, rest = text.partition(":")
     if not name.strip():
-        raise InputError(f"{text!r}: expected NAME or NAME:option=value,option=value")
+        raise InputError(f"{quoted(text)}: expected NAME or NAME:option=value,option=value")
     options: dict[str, str] = {}
     for part in _split_at_commas(rest, text) if colon else ():
         option, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals or not option.isidentifier():
-            raise InputError(f"{text!r}: expected option=value, not {part.strip()!r}")
+            raise InputError(f"{quoted(text)}: expected option=value, not {quoted(part.strip())}")
         if option in options:
-            raise InputError(f"{text!r}: {option} is given twice; give it once")
-        quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" and value[0] not in value[1:-1]
-        options[option] = value[1:-1] if quoted else value
+            raise InputError(f"{quoted(text)}: {option} is given twice; give it once")
+        in_quotes = len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" and value[0] not in value[1:-1]
+        options[option] = value[1:-1] if in_quotes else value
     return Spec(name.strip(), options)
 
 
@@ -109,7 +110,7 @@ def _split_at_commas(text: str, whole: str) -> list[str]:
             continue
         parts[-1] += character
     if quote or closing:
-        raise InputError(f"{whole!r}: expected a closing {quote or closing[-1]}")
+        raise InputError(f"{quoted(whole)}: expected a closing {quote or closing[-1]}")
     return parts
 
 
@@ -138,7 +139,7 @@ def _coerced(hint: Any, value: object, label: str) -> object:
             found = error.errors(include_url=False)
             reasons.append(found[0]["msg"] if len(found) == 1 else "")
     reason = f" ({reasons[-1][0].lower()}{_one_line(reasons[-1][1:])})" if reasons[-1] else ""
-    raise InputError(f"{label}={value!r}: expected {type_text(hint)}{reason}")
+    raise InputError(f"{label}={quoted(value)}: expected {type_text(hint)}{reason}")
 
 
 def _readings(value: object) -> list[object]:
@@ -148,11 +149,11 @@ def _readings(value: object) -> list[object]:
         return [None, value]
     if value.lstrip()[:1] not in {"[", "{"}:
         return [value]
-    import yaml
+    from pmcore.yaml_files import parse_yaml  # here because few options are lists, and it imports PyYAML
 
     try:
-        return [value, yaml.safe_load(value)]
-    except yaml.YAMLError:
+        return [value, parse_yaml(value, "option")]
+    except InputError:
         return [value]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pmcore import registry
 from pmcore.backend import LoadedModel, load_model
-from pmcore.data import Role
+from pmcore.data import Progress, Role
 from pmcore.errors import Complaints, InputError
 from pmcore.evidence import PLAIN, Source
 from pmcore.files import check_folder
@@ -101,7 +101,7 @@ class Plan:
         yield from (form.plugin for form in self.reports)
 
 
-def make_plan(settings: AuditSettings) -> Plan:
+def make_plan(settings: AuditSettings, progress: Progress | None = None) -> Plan:
     """Load and check everything that an audit needs; ask the model nothing.
 
     Raises
@@ -114,6 +114,7 @@ def make_plan(settings: AuditSettings) -> Plan:
     if settings.out is not None:
         with complaints.collect():
             check_folder(Path(settings.out), settings.force)
+            _keep_inputs_out_of(Path(settings.out), settings)
     attacks = _load_attacks(settings, policy, complaints)
     signals = _load_signals(attacks, policy, complaints)
     reports = _load_reports(settings, policy, complaints)
@@ -137,7 +138,7 @@ def make_plan(settings: AuditSettings) -> Plan:
         if not running:
             raise InputError("; ".join(f"attack {one.name!r} cannot run: {one.reason}" for one in skipped))
         wants_population = any(planned.needs.population for planned in running)
-        roles = prepare_roles(tables, model.model, settings, wants_population=wants_population)
+        roles = prepare_roles(tables, model.model, settings, wants_population=wants_population, progress=progress)
     except BaseException:
         model.model.close()
         raise
@@ -165,6 +166,21 @@ def attacks_possible(model: Model, policy: PluginPolicy) -> Iterator[tuple[str, 
                 yield plugin.name, _obstacle(planned.needs, signals, model, model.describe().task)
         if complaints.errors:
             yield plugin.name, str(complaints.errors[0])
+
+
+def _keep_inputs_out_of(out: Path, settings: AuditSettings) -> None:
+    """Refuse an output folder that holds what is audited: a report must never take the place of an input."""
+    given = {
+        "model": settings.model,
+        "members": settings.members,
+        "non_members": settings.non_members,
+        "population": settings.population or "",
+    }
+    for key, paths in given.items():
+        for path in filter(None, paths.split(",")):
+            resolved = Path(path).resolve()
+            if out.resolve() in (resolved, resolved.parent):
+                raise InputError(f"{out}/ holds an input ({key}: {path}); choose another --out")
 
 
 def _load_attacks(settings: AuditSettings, policy: PluginPolicy, complaints: Complaints) -> tuple[PlannedAttack, ...]:

@@ -96,7 +96,7 @@ def answerable(plugin: Plugin) -> Iterator[None]:
         yield
     except AuditError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if not plugin.third_party:
             raise
         reason = f"{type(error).__name__}: {_reason(error)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,6 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from pmcore.errors import InputError
 from pmcore.outputs import Array
+from pmcore.quoting import quoted
+
+LARGEST = 2.0**126
+"""Scales, means and deviations are at most this, and scales and deviations at least its inverse: normal in float32."""
 
 
 class Layout(StrEnum):
@@ -55,7 +60,16 @@ class PreprocessingSettings(BaseModel):
     @classmethod
     def _not_zero(cls, value: Any) -> Any:
         if value == 0 or (isinstance(value, tuple) and (0 in value or not value)):
-            raise ValueError(f"{value} - give numbers other than 0")
+            raise ValueError(f"{quoted(value)} - give numbers other than 0")
+        if any(abs(number) < 1 / LARGEST for number in _each(value)):
+            raise ValueError(f"{quoted(value)} - too close to 0 to divide by, give a larger number")
+        return value
+
+    @field_validator("scale", "mean", "std")
+    @classmethod
+    def _within_float32(cls, value: Any) -> Any:
+        if any(abs(number) > LARGEST for number in _each(value)):
+            raise ValueError(f"{quoted(value)} - too large for 32-bit numbers, give a smaller one")
         return value
 
     @field_validator("layout", mode="before")
@@ -67,11 +81,11 @@ class PreprocessingSettings(BaseModel):
     @classmethod
     def _number_type(cls, value: str | None) -> str | None:
         try:
-            known = value is None or np.dtype(value).kind in "buif"
+            known = value is None or bool(_TYPE_NAME.fullmatch(value) and np.dtype(value).kind in "buif")
         except TypeError:
             known = False
         if not known:
-            raise ValueError(f"{value!r} - give a number type such as float32, float16, int64 or uint8")
+            raise ValueError(f"{quoted(value)} - give a number type such as float32, float16, int64 or uint8")
         return value
 
     @classmethod
@@ -91,7 +105,9 @@ class PreprocessingSettings(BaseModel):
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"])
             if first["type"] == "extra_forbidden":
-                raise InputError(f"{where}: unknown key {field!r} - known are {', '.join(cls.model_fields)}") from None
+                raise InputError(
+                    f"{where}: unknown key {quoted(field)} - known are {', '.join(cls.model_fields)}"
+                ) from None
             raise InputError(f"{where}: {field}: {first['msg'].removeprefix('Value error, ')}") from None
 
     @property
@@ -159,7 +175,11 @@ class Preprocessing:
         if self.shape is not None:
             array = array.reshape(len(array), *self.shape)
         if self._scales or self.mean or self.std:
-            array = self._normalised(array)
+            try:
+                with np.errstate(over="raise", under="ignore", divide="raise", invalid="ignore"):
+                    array = self._normalised(array)
+            except FloatingPointError:
+                raise self._refusal(array, np.dtype(self.dtype or np.float32), "a value is too large") from None
         if self.flatten:
             array = array.reshape(len(array), -1)
         return array if self.dtype is None else self._cast(array, np.dtype(self.dtype))
@@ -208,6 +228,15 @@ class Preprocessing:
         return InputError(f"input {self.name} takes {dtype}, not {array.dtype}: {why} -{scaled} give records that fit")
 
 
+_TYPE_NAME = re.compile(r"[<>=|]?[a-z]+[0-9]*", re.IGNORECASE | re.ASCII)
+
+
+def _each(value: float | tuple[float, ...] | None) -> tuple[float, ...]:
+    if value is None:
+        return ()
+    return value if isinstance(value, tuple) else (value,)
+
+
 def _number(text: str) -> float:
     """Return a number written as "0.0039", "1/255" or "1e-3"."""
     try:
@@ -217,15 +246,15 @@ def _number(text: str) -> float:
         else:
             value = float(text)
     except (ValueError, ZeroDivisionError):
-        raise ValueError(f"{text.strip()!r} - give a number such as 0.5 or 1/255") from None
+        raise ValueError(f"{quoted(text.strip())} - give a number such as 0.5 or 1/255") from None
     if not math.isfinite(value):
-        raise ValueError(f"{text.strip()!r} - give a finite number")
+        raise ValueError(f"{quoted(text.strip())} - give a finite number")
     return value
 
 
 def _divisor(scale: float | None) -> int | None:
     """Return m if the scale is 1/m for a whole m > 1: dividing rounds as training code does."""
-    if scale is None or not 0 < scale <= 0.5:
+    if scale is None or not 1 / LARGEST <= scale <= 0.5:
         return None
     fraction = Fraction(1 / scale).limit_denominator(1)
     return int(fraction) if math.isclose(1 / int(fraction), scale, rel_tol=1e-9) else None

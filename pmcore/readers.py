@@ -8,14 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 from numpy.lib import format as npy
 
 from pmcore.columns import CsvReader, ParquetReader
 from pmcore.errors import InputError
 from pmcore.interfaces import Reader, Table
-from pmcore.mapped import map_array, read_header
+from pmcore.mapped import WINDOW, Header, map_array, read_header
+from pmcore.memory import available_memory
 from pmcore.outputs import Array
-from pmcore.tables import checked_table, choose_inputs, look
+from pmcore.tables import check_arrays, checked_table, choose_inputs, look
 
 __all__ = ["CsvReader", "NpyReader", "NpzReader", "ParquetReader"]
 
@@ -40,7 +42,10 @@ class NpzReader(Reader):
                 if not members:
                     raise InputError(f"{path}: a zip archive without arrays - write it with numpy.savez")
                 keys = choose_inputs(path, x_keys, y_key, list(members), "array")
-                arrays = {key: _unpack(archive, members[key], f"{path}: {key}") for key in (*keys, y_key)}
+                heads = {key: _head(archive, members[key], f"{path}: {key}") for key in (*keys, y_key)}
+                check_arrays(path, {key: heads[key] for key in keys}, heads[y_key], y_key)
+                _check_memory(path, sum(head.nbytes for head in heads.values()))
+                arrays = {key: _unpack(archive, members[key], head) for key, head in heads.items()}
         except MemoryError:
             raise InputError(f"{path}: does not fit into memory - store .npy files, they are mapped") from None
         except _DAMAGE:
@@ -81,15 +86,39 @@ class NpyReader(Reader):
         return {x_keys[0] if x_keys else "x": Path(parts[0])}, Path(parts[1])
 
 
-def _unpack(archive: zipfile.ZipFile, member: str, where: str) -> Array:
+def _head(archive: zipfile.ZipFile, member: str, where: str) -> Header:
+    """Return what the head of an array says, which is checked before the array is inflated."""
+    entry = archive.getinfo(member)
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise InputError(f"{where}: compressed as numpy does not - write it with numpy.savez_compressed")
     with archive.open(member) as stream:
         header = read_header(stream, where)
-        rest = archive.getinfo(member).file_size - stream.tell()
+        rest = entry.file_size - stream.tell()
     if header.nbytes != rest:
         raise InputError(f"{where}: holds {rest} bytes where its head says {header.nbytes} - write it again")
+    return header
+
+
+def _unpack(archive: zipfile.ZipFile, member: str, header: Header) -> Array:
+    memory = np.empty(header.nbytes, np.uint8)
     with archive.open(member) as stream:
-        array: Array = npy.read_array(stream, allow_pickle=False)
-    return array
+        read_header(stream, member)
+        start = 0
+        while piece := stream.read(WINDOW):  # its last, which is empty, compares the checksum
+            memory[start : start + len(piece)] = np.frombuffer(piece, np.uint8)
+            start += len(piece)
+    if start != header.nbytes:
+        raise EOFError
+    array: Array = memory.view(header.dtype)
+    return array.reshape(header.shape[::-1]).T if header.fortran_order else array.reshape(header.shape)
+
+
+def _check_memory(path: Path, needed: int) -> None:
+    """Refuse to inflate what would end the process; a small archive can hold very much."""
+    available = available_memory()
+    if available is not None and needed > available:
+        sizes = f"its arrays take {needed / 1e9:.1f} GB, {available / 1e9:.1f} GB of memory are free"
+        raise InputError(f"{path}: {sizes} - store .npy files, they are mapped")
 
 
 def _map(path: Path) -> Array:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmcore import registry
-from pmcore.data import Records, Role, read_records, reader_for
+from pmcore.data import Progress, Records, Role, read_records, reader_for
 from pmcore.digests import drop_overlap, duplicates, overlaps, split_population, with_digests
 from pmcore.discovery import discover
 from pmcore.errors import Complaints, InputError, PluginError
@@ -19,6 +19,7 @@ from pmcore.feed import Feed
 from pmcore.installed import Plugin, PluginPolicy, list_plugins
 from pmcore.interfaces import Array, Model, ModelDescription, Reader, Task
 from pmcore.labels import check_labels
+from pmcore.numerals import count
 from pmcore.plugin_failures import answerable
 from pmcore.settings import AuditSettings
 
@@ -93,7 +94,12 @@ def read_roles(settings: AuditSettings, policy: PluginPolicy, complaints: Compla
 
 
 def prepare_roles(
-    tables: Mapping[Role, Records], model: Model, settings: AuditSettings, *, wants_population: bool
+    tables: Mapping[Role, Records],
+    model: Model,
+    settings: AuditSettings,
+    *,
+    wants_population: bool,
+    progress: Progress | None = None,
 ) -> Roles:
     """Check records against the model, find what roles share, and set the population aside.
 
@@ -120,7 +126,7 @@ def prepare_roles(
         with complaints.collect():
             raise InputError("expected_accuracy: the model is a regression and has none - leave it out")
     complaints.raise_any()
-    roles = with_digests({role: feed.records for role, feed in feeds.items()})
+    roles = with_digests({role: feed.records for role, feed in feeds.items()}, progress)
     overlap = overlaps(roles)
     dropped: dict[str, int] = {}
     if settings.drop_overlap and any(overlap.values()):
@@ -133,7 +139,7 @@ def prepare_roles(
         split = split_population(roles[Role.NONMEMBERS], settings.population_share, settings.seed)
         roles = {**roles, Role.NONMEMBERS: split.audited, Role.POPULATION: split.population}
         population_from = (
-            f"{len(split.population)} of the non-members, drawn with seed {settings.seed}, are set aside "
+            f"{count(len(split.population))} of the non-members, drawn with seed {settings.seed}, are set aside "
             "and not audited"
         )
     for role, records in roles.items():
@@ -147,7 +153,7 @@ def prepare_roles(
         overlap=overlap,
         dropped=dropped,
         population_from=population_from,
-        warnings=(*warnings, *_unlike(roles)),
+        warnings=(*warnings, *_unlike(feeds)),
     )
 
 
@@ -165,12 +171,14 @@ def _feed(records: Records, description: ModelDescription, settings: AuditSettin
     return Feed(records, found)
 
 
-def _unlike(roles: Mapping[Role, Records]) -> list[str]:
+def _unlike(feeds: Mapping[Role, Feed]) -> list[str]:
     """Return a warning for each input that the roles hold in different types: a sign of different preprocessing."""
     warnings = []
-    for key in roles[Role.MEMBERS].inputs:
-        types = {role.value: str(records.inputs[key].dtype) for role, records in roles.items()}
+    for name in feeds[Role.MEMBERS].discovery.binding:
+        types = {
+            role.value: str(feed.records.inputs[feed.discovery.binding[name]].dtype) for role, feed in feeds.items()
+        }
         if len(set(types.values())) > 1:
             held = ", ".join(f"{role} {dtype}" for role, dtype in types.items())
-            warnings.append(f"input {key!r} differs in type between roles ({held}): prepared in the same way?")
+            warnings.append(f"input {name!r} differs in type between roles ({held}): prepared in the same way?")
     return warnings

@@ -198,6 +198,7 @@ class RunPart(Part):
     batch_size: int
     threads: int | None = None
     command: str | None = None
+    files: list[str] = Field(default_factory=list, description="what this audit wrote into its folder")
 
 
 class AuditReport(Part):

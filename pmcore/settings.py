@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from pmcore.errors import InputError, Misfits
 from pmcore.outputs import Task
 from pmcore.preprocessing import PreprocessingSettings
+from pmcore.quoting import quoted
+from pmcore.yaml_files import read_yaml
 
 
 class AuditSettings(BaseModel):
@@ -56,6 +57,13 @@ class AuditSettings(BaseModel):
         """Take a key without a value, such as ``population:`` in an audit file, as not given."""
         return {key: value for key, value in values.items() if value is not None or key not in cls.model_fields}
 
+    @field_validator("model", "members", "non_members", "population", "out")
+    @classmethod
+    def _path(cls, value: str | None) -> str | None:
+        if value is not None and "\0" in value:
+            raise ValueError(f"{quoted(value)} - give a path without a NUL character")
+        return value
+
     @field_validator("x_keys", "fpr", mode="before")
     @classmethod
     def _one_or_several(cls, value: Any) -> Any:
@@ -87,8 +95,8 @@ class AuditSettings(BaseModel):
         text = str(value).strip().lower()
         if text == "auto":
             return text
-        if not text.isdecimal() or int(text) < 1:
-            raise ValueError(f"{value} - give a whole number from 1, or auto")
+        if not text.isdecimal() or len(text) > 18 or int(text) < 1:
+            raise ValueError(f"{text[:100]} - give a whole number from 1, or auto")
         return int(text)
 
     @field_validator("expected_accuracy")
@@ -138,23 +146,7 @@ def read_settings(given: Mapping[str, Any], config: Path | None = None) -> Audit
 
 
 def _read_file(path: Path) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such audit file - check the path given to --config") from None
-    except IsADirectoryError:
-        raise InputError(f"{path}: is a folder - give the path of an audit file, such as audit.yaml") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: is not text - an audit file is YAML, such as `model: model.onnx`") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}) - check its permissions") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" line {mark.line + 1}:" if mark is not None else ""
-        problem = getattr(error, "problem", None) or "not YAML text"
-        raise InputError(f"{path}:{line} {' '.join(problem.split())} - mend the YAML") from None
-    except (ValueError, RecursionError) as error:  # a date that does not exist, a list in itself
-        raise InputError(f"{path}: {' '.join(str(error).split())} - mend the YAML") from None
+    values = read_yaml(path)
     if not isinstance(values, dict):
         raise InputError(f"{path}: holds no keys - an audit file is a YAML mapping, such as `model: model.onnx`")
     for key in ("model", "members", "non_members", "population", "out"):
@@ -171,7 +163,9 @@ def _specs(entry: Any) -> list[str]:
     specs = []
     for name, options in entry.items():
         if not isinstance(options, Mapping | None):
-            raise ValueError(f"{name}: {options!r} - give options as a mapping, such as {{{name}: {{option: value}}}}")
+            raise ValueError(
+                f"{name}: {quoted(options)} - give options as a mapping, such as {{{name}: {{option: value}}}}"
+            )
         words = [f"{key}={_text(value)}" for key, value in (options or {}).items()]
         specs.append(f"{name}:{','.join(words)}" if words else str(name))
     return specs
@@ -201,7 +195,7 @@ def _complaint(detail: ErrorDetails) -> str:
     facts = detail.get("ctx", {})
     remedy = _REMEDIES.get(detail["type"])
     advice = remedy.format_map(facts) if remedy is not None else detail["msg"]
-    return f"{key}: {detail['input']!r} - {advice}"
+    return f"{key}: {quoted(detail['input'])} - {advice}"
 
 
 _NOTHING = (

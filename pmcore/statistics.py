@@ -27,6 +27,7 @@ from pmcore.intervals import (
     order_statistic_tpr,
     tail_error,
 )
+from pmcore.numerals import count
 
 UNBALANCED = 5
 """Ratio of the sides' records from which DeLong's interval alone covers too little."""
@@ -223,8 +224,7 @@ def allowed_false_positives(n0: int, fpr: Floats) -> Counts:
 
 
 def _unresolved(scores: SortedScores, fpr: float) -> TprAtFpr:
-    needed = f"{math.ceil(1 / fpr * (1 - 1e-12)):,}".replace(",", " ")
-    have = f"{scores.n_nonmembers:,}".replace(",", " ")
+    needed, have = count(math.ceil(1 / fpr * (1 - 1e-12))), count(scores.n_nonmembers)
     return TprAtFpr(
         value=None,
         low=None,

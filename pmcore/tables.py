@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
 
 from pmcore.errors import InputError
 from pmcore.interfaces import Table
@@ -12,6 +15,18 @@ from pmcore.outputs import Array
 
 USUAL_LABELS = ("label", "labels", "target", "targets", "class", "Y", "y_train", "y_test", "fine_labels")
 USUAL_INPUTS = ("X", "data", "images", "features", "inputs", "x_train", "x_test")
+
+
+class Shaped(Protocol):
+    """An array, or the head of one that has not been read yet."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Return its shape, the records first."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Return the type of its values."""
 
 
 def look(path: Path) -> bytes:
@@ -80,7 +95,19 @@ def choose_inputs(path: Path, x_keys: Sequence[str], y_key: str, present: Sequen
 
 
 def checked_table(path: Path, inputs: Mapping[str, Array], labels: Array, y_key: str, files: tuple[Path, ...]) -> Table:
-    """Return the table after checking that inputs are numbers and that all arrays hold the same records.
+    """Return the table after checking that its arrays belong together.
+
+    Raises
+    ------
+    InputError
+        As of `check_arrays`.
+    """
+    check_arrays(path, inputs, labels, y_key)
+    return Table(inputs=inputs, labels=labels, files=files)
+
+
+def check_arrays(path: Path, inputs: Mapping[str, Shaped], labels: Shaped, y_key: str) -> None:
+    """Check that inputs are numbers and that all arrays hold the same records.
 
     Raises
     ------
@@ -88,23 +115,22 @@ def checked_table(path: Path, inputs: Mapping[str, Array], labels: Array, y_key:
         An input is not numeric, an array is a single number, there are no records, or lengths differ.
     """
     for name, array in {**inputs, y_key: labels}.items():
-        if array.ndim == 0:
+        if not array.shape:
             raise InputError(f"{path}: {name} is a single value - the first axis must be the records")
     for name, array in inputs.items():
         if array.dtype.kind not in "buif":
             raise InputError(f"{path}: {name} holds {_kind(array)} - encode it as numbers")
-        if len(array) != len(labels):
+        if array.shape[0] != labels.shape[0]:
             raise InputError(
-                f"{path}: {name} has {len(array)} records, {y_key} has {len(labels)} - one label per record"
+                f"{path}: {name} has {array.shape[0]} records, {y_key} has {labels.shape[0]} - one label per record"
             )
-        if array.size == 0 and len(array):
+        if 0 in array.shape[1:] and array.shape[0]:
             raise InputError(f"{path}: {name} has shape {list(array.shape)} - its records hold no values")
-    if len(labels) == 0:
+    if labels.shape[0] == 0:
         raise InputError(f"{path}: holds no records - give a file with some")
-    return Table(inputs=inputs, labels=labels, files=files)
 
 
-def _kind(array: Array) -> str:
+def _kind(array: Shaped) -> str:
     words = {"U": "text", "S": "text", "T": "text", "c": "complex numbers", "M": "dates", "m": "durations"}
     return words.get(array.dtype.kind, f"values of type {array.dtype}")
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from pmcore.interfaces import Array, ModelDescription, Task
 from pmcore.intervals import proportion
+from pmcore.numerals import count
 from pmcore.schema import Figure, Validity
 
 EXPECTED_CONFIDENCE = 0.99
@@ -65,51 +66,49 @@ def check_accuracy(fit: Fit, expected: float | None, preprocessing: str) -> Vali
 
     A wrong normalisation, layout or class order hides the gap between members and non-members: the commonest
     way to find nothing. `preprocessing` says what was done to the records and where that was found.
+    What a passing accuracy was compared with stands in brackets at the end, where the report finds it.
     """
     if fit.correct is None:
         return _check_regression(fit, preprocessing)
     advice = f"the inputs are probably not preprocessed as in training ({preprocessing})"
-    accuracy = fit.correct / fit.n
+    measured = f"accuracy on {count(fit.n)} non-members {_percent(fit.correct / fit.n)}"
     if expected is not None:
         interval = proportion(fit.correct, fit.n, EXPECTED_CONFIDENCE)
         assert interval.low is not None
         assert interval.high is not None
-        text = (
-            f"accuracy on {fit.n} non-members {_percent(accuracy)} "
-            f"[{_percent(interval.low)}, {_percent(interval.high)}], expected {_percent(expected)}"
-        )
+        text = f"{measured} [{_percent(interval.low)}, {_percent(interval.high)}]"
         if interval.low <= expected <= interval.high:
-            return Validity(name="accuracy", verdict="ok", text=text)
-        return Validity(name="accuracy", verdict="invalid", text=f"{text}: {advice}")
+            return Validity(name="accuracy", verdict="ok", text=f"{text} (expected {_percent(expected)})")
+        text += f", expected {_percent(expected)}: {advice}"
+        return Validity(name="accuracy", verdict="invalid", text=text)
     remedy = "or state the accuracy that is known with --expected-accuracy"
     if fit.one_class:
-        text = f"all {fit.n} non-members are of one class, so that no accuracy can be told from guessing; {remedy}"
+        text = f"all {count(fit.n)} non-members are of one class: no accuracy can be told from guessing; {remedy}"
         return Validity(name="accuracy", verdict="invalid", text=text)
     interval = proportion(fit.correct, fit.n)
     assert interval.low is not None
     assert interval.high is not None
     if interval.low <= fit.guess:
         text = (
-            f"accuracy on {fit.n} non-members {_percent(accuracy)} [{_percent(interval.low)}, "
-            f"{_percent(interval.high)}] cannot be told from what guessing gives ({_percent(fit.guess)}): "
-            f"{advice}; {remedy}"
+            f"{measured} [{_percent(interval.low)}, {_percent(interval.high)}] cannot be told from what guessing "
+            f"gives ({_percent(fit.guess)}): {advice}; {remedy}"
         )
         return Validity(name="accuracy", verdict="invalid", text=text)
     text = (
-        f"accuracy on {fit.n} non-members {_percent(accuracy)}, guessing gives {_percent(fit.guess)}; "
-        "not compared with the accuracy that the model is known to have (--expected-accuracy)"
+        f"{measured} (guessing gives {_percent(fit.guess)}; "
+        "not compared with an expected accuracy, see --expected-accuracy)"
     )
     return Validity(name="accuracy", verdict="ok", text=text)
 
 
 def check_overlap(overlap: Mapping[str, int], dropped: Mapping[str, int]) -> Validity:
     """Tell whether records stand in two roles: a shared record is neither a member nor a non-member."""
-    shared = {pair: count for pair, count in overlap.items() if count}
+    shared = {pair: n for pair, n in overlap.items() if n}
     if not shared:
         return Validity(name="overlap", verdict="ok", text="no record stands in two roles")
-    found = ", ".join(f"{count} in {pair}" for pair, count in shared.items())
+    found = ", ".join(f"{count(n)} in {pair}" for pair, n in shared.items())
     if dropped:
-        removed = ", ".join(f"{count} from {role}" for role, count in dropped.items())
+        removed = ", ".join(f"{count(n)} from {role}" for role, n in dropped.items())
         return Validity(name="overlap", verdict="warning", text=f"records in two roles: {found}; dropped {removed}")
     text = f"records in two roles: {found}; mend the files, or drop them with --drop-overlap"
     return Validity(name="overlap", verdict="invalid", text=text)
@@ -122,10 +121,12 @@ def check_duplicates(duplicates: Mapping[str, int], records: Mapping[str, int]) 
     ----------
     duplicates, records : role -> records that repeat another one of it, and records in all
     """
-    many = {role: count for role, count in duplicates.items() if count > REPEATED * records[role]}
+    many = {role: n for role, n in duplicates.items() if n > REPEATED * records[role]}
     if not many:
         return Validity(name="duplicates", verdict="ok", text="hardly any record repeats another")
-    found = ", ".join(f"{records[role] - count} distinct among {records[role]} {role}" for role, count in many.items())
+    found = ", ".join(
+        f"{count(records[role] - n)} distinct among {count(records[role])} {role}" for role, n in many.items()
+    )
     text = f"repeated records: {found}; the intervals take all for independent and are too short"
     return Validity(name="duplicates", verdict="warning", text=text)
 
@@ -148,7 +149,7 @@ def check_resolution(n_nonmembers: int, rates: tuple[float, ...]) -> Validity:
         smallest = min(resolved)
         weakly = ", weakly" if smallest * n_nonmembers < 10.0 - 1e-9 else ""
         parts.append(f"down to {_percent(smallest)} false positives{weakly}")
-    parts += [f"{_percent(rate)} needs {int(np.ceil(1.0 / rate - 1e-9))} non-members" for rate in lost]
+    parts += [f"{_percent(rate)} needs {count(int(np.ceil(1.0 / rate - 1e-9)))} non-members" for rate in lost]
     return Validity(name="resolution", verdict="ok", text="; ".join(parts))
 
 
@@ -164,7 +165,7 @@ def _check_regression(fit: Fit, preprocessing: str) -> Validity:
     """Judge a regression by members and non-members: one that knows its members alone has overfitted."""
     assert fit.r_squared is not None
     assert fit.r_squared_members is not None
-    text = f"R squared on members {fit.r_squared_members:.3f}, on {fit.n} non-members {fit.r_squared:.3f}"
+    text = f"R squared on members {fit.r_squared_members:.3f}, on {count(fit.n)} non-members {fit.r_squared:.3f}"
     if fit.r_squared > 0:
         return Validity(name="accuracy", verdict="ok", text=text)
     if fit.r_squared_members > 0:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pmcore.errors import InputError, UntrustedError
+from pmcore_onnx.escaping import printable
 
 if TYPE_CHECKING:
-    from onnx import GraphProto, ModelProto, TensorProto
+    from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
 HEAD = 4096
 """Bytes that are looked at."""
@@ -29,6 +30,8 @@ _OTHERS: tuple[tuple[bytes, str, str], ...] = (
 )
 _AFTER_VERSION = frozenset({0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42, 0x72, 0xA2, 0xCA})
 """First bytes of the fields that can follow ``ir_version`` in a ModelProto."""
+_DIGITS = 19
+"""Digits of an offset or a length: more than any file has bytes."""
 
 
 def looks_like_onnx(head: bytes) -> bool:
@@ -48,7 +51,9 @@ def check_file(path: Path) -> None:
     """
     if path.is_dir():
         inside = sorted(child.name for child in path.glob("*.onnx"))
-        raise InputError(f"{path}: is a folder; name the model inside it{f': {inside[0]}' if inside else ''}")
+        raise InputError(
+            f"{path}: is a folder; name the model inside it{f': {printable(inside[0])}' if inside else ''}"
+        )
     try:
         with path.open("rb") as file:
             head = file.read(HEAD)
@@ -74,52 +79,77 @@ def external_files(path: Path, model: ModelProto) -> tuple[Path, ...]:
     Raises
     ------
     InputError
-        A data file is missing or short.
+        A data file is missing or short, or cannot be named or measured by what the model says of it.
     UntrustedError
         A data file lies outside the model's folder.
     """
     folder = path.parent.resolve()
     ends: dict[str, int] = {}
-    for tensor in tensors(model.graph):
+    for tensor in tensors(model):
         if tensor.data_location == tensor.EXTERNAL:
             facts = {entry.key: entry.value for entry in tensor.external_data}
-            end = _number(facts.get("offset")) + _number(facts.get("length"))
+            end = _number(facts.get("offset"), path) + _number(facts.get("length"), path)
             location = facts.get("location", "")
             ends[location] = max(ends.get(location, 0), end)
     for location, end in ends.items():
-        file = folder / location
-        if not location or not file.resolve().is_relative_to(folder):
-            raise UntrustedError(
-                f"{path}: its weights are said to be in {location!r}, outside the model's folder, "
-                "which is refused; put the data file beside the model"
-            )
-        if not file.is_file():
-            raise InputError(
-                f"{path}: its weights are in the file {location!r}, which is missing; put it beside the model"
-            )
-        if file.stat().st_size < end:
-            raise InputError(
-                f"{path}: its data file {location!r} has {file.stat().st_size} bytes where {end} are needed; "
-                "copy or download it again"
-            )
+        _check_data(path, folder, location, end)
     return tuple(folder / location for location in sorted(ends))
 
 
-def tensors(graph: GraphProto) -> Iterator[TensorProto]:
-    """Yield every constant tensor of a graph: initialisers and attributes, those of sub-graphs too."""
+def tensors(model: ModelProto) -> Iterator[TensorProto]:
+    """Yield every constant tensor of a model: initialisers and attributes, those of sub-graphs and functions too."""
+    yield from _tensors_of(model.graph)
+    for function in model.functions:
+        yield from _held_by(function.node)
+
+
+def _check_data(path: Path, folder: Path, location: str, end: int) -> None:
+    """Refuse a data file that is not in the folder, or has fewer bytes than `end`."""
+    shown = f"'{printable(location)}'"
+    try:
+        file = (folder / location).resolve()
+        inside = bool(location) and file.is_relative_to(folder)
+        size = file.stat().st_size if inside and file.is_file() else None
+    except (OSError, RuntimeError, TypeError, ValueError):  # loops of links, NUL, names too long, no text
+        raise InputError(
+            f"{path}: its weights are said to be in {shown}, which no file can be opened by; export the model again"
+        ) from None
+    if not inside:
+        raise UntrustedError(
+            f"{path}: its weights are said to be in {shown}, outside the model's folder, "
+            "which is refused; put the data file beside the model"
+        )
+    if size is None:
+        raise InputError(
+            f"{path}: its weights are in the file {shown}, which is missing or no plain file; put it beside the model"
+        )
+    if size < end:
+        raise InputError(
+            f"{path}: its data file {shown} has {size} bytes where {end} are needed; copy or download it again"
+        )
+
+
+def _tensors_of(graph: GraphProto) -> Iterator[TensorProto]:
     yield from graph.initializer
     for sparse in graph.sparse_initializer:
         yield sparse.values
         yield sparse.indices
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            yield from attribute.tensors
-            if attribute.HasField("g"):
-                yield from tensors(attribute.g)
-            for inner in attribute.graphs:
-                yield from tensors(inner)
+    yield from _held_by(graph.node)
+
+
+def _held_by(nodes: Iterable[NodeProto]) -> Iterator[TensorProto]:
+    for attribute in (found for node in nodes for found in node.attribute):
+        if attribute.HasField("t"):
+            yield attribute.t
+        yield from attribute.tensors
+        for sparse in (
+            *((attribute.sparse_tensor,) if attribute.HasField("sparse_tensor") else ()),
+            *attribute.sparse_tensors,
+        ):
+            yield sparse.values
+            yield sparse.indices
+        for inner in (*((attribute.g,) if attribute.HasField("g") else ()), *attribute.graphs):
+            yield from _tensors_of(inner)
 
 
 def _refuse_archive(path: Path) -> None:
@@ -135,5 +165,12 @@ def _refuse_archive(path: Path) -> None:
     raise InputError(f"{path}: is a zip archive, not an ONNX model; unpack it, or {_EXPORT}")
 
 
-def _number(text: str | None) -> int:
-    return int(text) if text and text.isdigit() else 0
+def _number(text: str | None, path: Path) -> int:
+    """Return an offset or a length, 0 where none is given."""
+    if not text:
+        return 0
+    if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS):
+        raise InputError(
+            f"{path}: says '{printable(text)}' where its data file has a number of bytes; export the model again"
+        )
+    return int(text)

@@ -17,10 +17,29 @@ from pmcore_onnx.files import check_file, looks_like_onnx, tensors
 if TYPE_CHECKING:
     from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
+SAME_SHAPE = frozenset({"Normalizer", "Scaler", "Imputer", "Binarizer"})
+"""Operators of ai.onnx.ml that leave the shape as it is; shape inference does not know them."""
 _SMALL = 1024
 """Bytes of a constant that are kept when the weights are dropped: shapes and axes fit, weights do not."""
 _TYPED = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
 _SHAPES = frozenset({"Shape", "Size"})
+_READ_AT: Mapping[str, int] = {
+    "Constant": 0,
+    **dict.fromkeys(("Identity", "Cast", "Squeeze", "Unsqueeze", "Reshape", "Expand", "Flatten", "Transpose"), 1),
+    **dict.fromkeys(("Dropout", "Softmax", "LogSoftmax", "Sigmoid", "Exp", "ReduceSum", "ArgMax"), 1),
+    **dict.fromkeys(("ConstantOfShape", "DequantizeLinear", "ZipMap", *SAME_SHAPE), 1),
+    **dict.fromkeys(("Div", "Sub", "Gather", "ArrayFeatureExtractor"), 2),
+}
+"""Operators that are looked into -> how many of their inputs; each makes a first output."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a tensor comes from: the node that made it, under which name, and the types of the nodes since."""
+
+    node: NodeProto | None
+    name: str
+    passed: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -58,6 +77,16 @@ class Graph:
                 found.update(name for name in node.output if name)
         return frozenset(found)
 
+    def origin(self, name: str, through: frozenset[str]) -> Origin:
+        """Step back from a tensor over nodes of these types; what goes round in a circle has no origin."""
+        passed: dict[str, str] = {}
+        while (node := self.producers.get(name)) is not None and node.op_type in through:
+            if name in passed:
+                return Origin(None, name, frozenset(passed.values()))
+            passed[name] = node.op_type
+            name = node.input[1 if node.op_type in ("ArrayFeatureExtractor", "Gather") else 0]
+        return Origin(node, name, frozenset(passed.values()))
+
     def integers(self, name: str) -> Array | None:
         """Return the value of a constant of integers (a shape, axes), or None for anything else."""
         from onnx import TensorProto, numpy_helper
@@ -65,7 +94,10 @@ class Graph:
         tensor = self.constants.get(name)
         if tensor is not None and tensor.data_type in (TensorProto.INT64, TensorProto.INT32):
             if tensor.data_location != TensorProto.EXTERNAL and not is_dropped(tensor):
-                return numpy_helper.to_array(tensor)
+                try:
+                    return numpy_helper.to_array(tensor)
+                except Exception:  # onnx raises numpy's errors where bytes and shape do not agree
+                    return None
             return None
         node = self.producers.get(name)
         if node is not None and node.op_type == "Constant":
@@ -104,12 +136,18 @@ def read_model(path: Path) -> ModelProto:
             f"{path}: holds no graph with nodes and outputs, so it is truncated or no ONNX model; "
             "copy or export it again"
         )
+    torn = next(filter(_is_torn, model.graph.node), None)
+    if torn is not None:
+        raise InputError(
+            f"{path}: is a damaged ONNX model (a node {torn.op_type!r} lacks inputs or outputs); "
+            "copy or export it again"
+        )
     return model
 
 
 def drop_weights(model: ModelProto) -> None:
     """Empty the large constants of a model in place: their types and shapes stay, the memory goes."""
-    for tensor in tensors(model.graph):
+    for tensor in tensors(model):
         if len(tensor.raw_data) > _SMALL:
             tensor.ClearField("raw_data")
         for field in _TYPED:
@@ -135,6 +173,14 @@ def reads(node: NodeProto) -> Iterator[str]:
             yield from _read_inside(found.g)
         for inner in found.graphs:
             yield from _read_inside(inner)
+
+
+def _is_torn(node: NodeProto) -> bool:
+    """Tell whether a node lacks a tensor that is read here, so that nothing else need ask."""
+    least = _READ_AT.get(node.op_type)
+    if least is None:
+        return False
+    return len(node.input) < least or not all(node.input[:least]) or not any(node.output[:1])
 
 
 def _names(model: ModelProto) -> Iterator[object]:

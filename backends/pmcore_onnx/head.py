@@ -109,14 +109,14 @@ def find_head(graph: Graph, wanted: str | None, path: Path) -> Head:
         if head is None:
             raise ModelError(f"{path}: output {wanted!r} holds labels; --output must name one with scores")
         return head
-    ranked = sorted((value for value in outputs if _is_float(graph, value)), key=lambda v: _rank(graph, v))
-    if ranked:
-        best = ranked[0]
-        head = trace(graph, best.name)
-        rivals = [value.name for value in ranked if _rank(graph, value) == _rank(graph, best)]
+    ranks = [(_rank(graph, value), value.name) for value in outputs if _is_float(graph, value)]
+    if ranks:
+        least = min(rank for rank, _ in ranks)
+        rivals = [name for rank, name in ranks if rank == least]
+        head = trace(graph, rivals[0])
         if len(rivals) > 1:
             found = ", ".join(map(repr, rivals))
-            note = f"Outputs {found} may all hold predictions: {best.name!r} is read (choose with --output)."
+            note = f"Outputs {found} may all hold predictions: {rivals[0]!r} is read (choose with --output)."
             head = replace(head, notes=(*head.notes, note))
         return head
     for value in outputs:
@@ -134,14 +134,11 @@ def trace(graph: Graph, output: str) -> Head:
     node = graph.producers.get(output)
     if node is not None and node.op_type == "ZipMap":
         output = node.input[0]
-    name, normalised = output, False
-    while (node := graph.producers.get(name)) is not None and node.op_type in _PASS:
-        normalised |= node.op_type == "Normalizer"
-        name = node.input[0]
-    if node is None:
+    origin = graph.origin(output, _PASS)
+    if origin.node is None:
         return Head(output)
-    head = _ended(graph, node, name, output)
-    if normalised and head.ending is not Ending.SOFTMAX:
+    head = _ended(graph, origin.node, origin.name, output)
+    if "Normalizer" in origin.passed and head.ending is not Ending.SOFTMAX:
         return Head(output, probabilities=True)
     return head
 
@@ -182,20 +179,20 @@ def _classifier(node: NodeProto, output: str) -> Head:
 
 def _decomposed_softmax(graph: Graph, node: NodeProto) -> str | None:
     """Return x if a Div is exp(x) / sum(exp(x))."""
-    top, bottom = (_skip(graph, tensor) for tensor in node.input)
+    top, bottom = (graph.origin(tensor, _PASS).node for tensor in node.input[:2])
     if top is None or bottom is None or (top.op_type, bottom.op_type) != ("Exp", "ReduceSum"):
         return None
-    return top.input[0] if _skip(graph, bottom.input[0]) is top else None
+    return top.input[0] if graph.origin(bottom.input[0], _PASS).node is top else None
 
 
 def _one_sigmoid(graph: Graph, node: NodeProto) -> str | None:
     """Return x if a Concat is (1 - sigmoid(x), sigmoid(x))."""
     if len(node.input) != 2:
         return None
-    minus, sigmoid = (_skip(graph, tensor) for tensor in node.input)
+    minus, sigmoid = (graph.origin(tensor, _PASS).node for tensor in node.input)
     if minus is None or sigmoid is None or (minus.op_type, sigmoid.op_type) != ("Sub", "Sigmoid"):
         return None
-    return sigmoid.input[0] if _skip(graph, minus.input[1]) is sigmoid else None
+    return sigmoid.input[0] if graph.origin(minus.input[1], _PASS).node is sigmoid else None
 
 
 def _is_log_probability(graph: Graph, name: str) -> bool:
@@ -205,7 +202,7 @@ def _is_log_probability(graph: Graph, name: str) -> bool:
         return False
     if node.op_type == "LogSoftmax":
         return True
-    below = _skip(graph, node.input[1]) if node.op_type == "Sub" else None
+    below = graph.origin(node.input[1], _PASS).node if node.op_type == "Sub" else None
     return below is not None and below.op_type == "ReduceLogSumExp"
 
 
@@ -213,14 +210,12 @@ def _behind(graph: Graph, value: ValueInfoProto) -> Head | None:
     """Return the head of an output of any type: of labels, that of the scores that they were chosen by."""
     if _is_float(graph, value):
         return trace(graph, value.name)
-    name = value.name
-    while (node := graph.producers.get(name)) is not None and node.op_type in _LABEL_PASS:
-        name = node.input[1] if node.op_type in ("ArrayFeatureExtractor", "Gather") else node.input[0]
+    node = graph.origin(value.name, _LABEL_PASS).node
     if node is None:
         return None
     if node.op_type == "ArgMax":
         head = trace(graph, node.input[0])
-    elif node.op_type in _CLASSIFIERS and len(node.output) > 1:
+    elif node.op_type in _CLASSIFIERS and any(node.output[1:2]):
         head = trace(graph, node.output[1])
     else:
         return None
@@ -244,10 +239,3 @@ def _is_float(graph: Graph, value: ValueInfoProto) -> bool:
         return value.type.tensor_type.elem_type in _FLOATS
     node = graph.producers.get(value.name)
     return node is not None and (node.op_type == "ZipMap" or kind is None)
-
-
-def _skip(graph: Graph, name: str) -> NodeProto | None:
-    node = graph.producers.get(name)
-    while node is not None and node.op_type in _PASS:
-        node = graph.producers.get(node.input[0])
-    return node

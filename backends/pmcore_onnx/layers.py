@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pmcore.errors import InputError
 from pmcore.interfaces import Layer
-from pmcore_onnx.graph import Graph, attribute
+from pmcore_onnx.graph import SAME_SHAPE, Graph, attribute
 
 if TYPE_CHECKING:
-    from onnx import NodeProto, ValueInfoProto
+    from onnx import ModelProto, NodeProto, ValueInfoProto
 
 _FLOATS = frozenset({1, 10, 11, 16})
 _SLOTS = frozenset(
@@ -24,6 +24,9 @@ _SLOTS = frozenset(
 _NO_PARAMETERS = frozenset({"Resize", "Upsample", "Pad", "Clip", "Pow", "Where", "Dropout", "Slice", "Tile"})
 _BUFFERS = {"BatchNormalization": (3, 4)}
 _NUMBERS = frozenset({"coefficients", "intercepts"})
+_SOURCELESS = frozenset({"Shape", "Size", "ConstantOfShape", "DequantizeLinear", "Constant"})
+_ROUNDS = 4
+"""How often shapes are inferred anew, knowing those of ai.onnx.ml."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ def read_layers(graph: Graph) -> LayerTable:
     on constants alone; a shared one is counted where it is first used. Running means and variances are none.
     """
     shapes = _shapes(graph)
-    seen: set[str] = set()
+    counted = _Counted()
     names: set[str] = set()
     layers: list[Layer] = []
     made: list[str] = []
@@ -73,7 +76,7 @@ def read_layers(graph: Graph) -> LayerTable:
             continue
         name = node.name if node.name and node.name not in names else output
         names.add(name)
-        parameters = sum(_parameters(graph, node, seen))
+        parameters = sum(_parameters(graph, node, counted))
         layers.append(Layer(len(layers), name, node.op_type, shapes.get(output), parameters))
         made.append(output)
     return LayerTable(tuple(layers), tuple(made))
@@ -115,55 +118,102 @@ def _invented(symbol: str) -> bool:
 def _shapes(graph: Graph) -> dict[str, tuple[int | str | None, ...] | None]:
     from onnx import shape_inference
 
+    model = graph.model
     try:
         # without data propagation: on damaged graphs it was seen to fill all memory
-        inferred = shape_inference.infer_shapes(graph.model).graph
+        for _ in range(_ROUNDS):
+            model = shape_inference.infer_shapes(model)
+            if not _carry_shapes(model):
+                break
     except Exception:  # shapes are a courtesy: onnx raises its own kinds on what only the runtime understands
-        inferred = graph.model.graph
-    values: Iterable[ValueInfoProto] = [*inferred.value_info, *inferred.output]
-    return {value.name: shape_of(value) for value in values}
+        pass
+    return {name: shape_of(value) for name, value in _values(model).items()}
 
 
-def _parameters(graph: Graph, node: NodeProto, seen: set[str]) -> Iterator[int]:
+def _carry_shapes(model: ModelProto) -> bool:
+    """Give the outputs of nodes that keep shapes those of their inputs, in place; tell whether any was missing."""
+    known = _values(model)
+    carried = False
+    for node in model.graph.node:
+        if node.op_type in SAME_SHAPE and node.output[0] not in known and node.input[0] in known:
+            value = model.graph.value_info.add()
+            value.CopyFrom(known[node.input[0]])
+            value.name = node.output[0]
+            value.type.tensor_type.elem_type = 1
+            known[value.name] = value
+            carried = True
+    return carried
+
+
+def _values(model: ModelProto) -> dict[str, ValueInfoProto]:
+    return {value.name: value for value in (*model.graph.input, *model.graph.value_info, *model.graph.output)}
+
+
+@dataclass(frozen=True)
+class _Counted:
+    """What has been counted, and which constant tensors have been walked back from.
+
+    `all_of` holds those whose every source counts, `wide_of` those of which numbers alone do not.
+    """
+
+    sources: set[str] = field(default_factory=set)
+    all_of: set[str] = field(default_factory=set)
+    wide_of: set[str] = field(default_factory=set)
+
+
+def _parameters(graph: Graph, node: NodeProto, counted: _Counted) -> Iterator[int]:
     if node.op_type in _NO_PARAMETERS:
         return
+    alone = node.op_type in _SLOTS
+    walked = counted.all_of if alone else counted.wide_of
     for slot, name in enumerate(node.input):
         if name and name not in graph.live and slot not in _BUFFERS.get(node.op_type, ()):
-            for source, size in _sources(graph, name):
-                if source not in seen and (size > 1 or node.op_type in _SLOTS):
-                    seen.add(source)
-                    yield size
+            for source in _sources(graph, name, walked):
+                if source.name not in counted.sources and (source.size > 1 or alone):
+                    counted.sources.add(source.name)
+                    yield source.size
     if node.domain == "ai.onnx.ml":
         yield sum(len(found.floats) for found in node.attribute if found.name in _NUMBERS)
 
 
-def _sources(graph: Graph, name: str) -> Iterator[tuple[str, int]]:
-    """Yield the float constants that a constant tensor is made of, with their numbers of elements."""
-    tensor = graph.constants.get(name)
+@dataclass(frozen=True)
+class _Source:
+    """A float constant and its number of elements."""
+
+    name: str
+    size: int
+
+
+def _sources(graph: Graph, name: str, walked: set[str]) -> Iterator[_Source]:
+    """Yield the float constants that a constant tensor is made of, but for what is reached from `walked`."""
+    waiting = [name]
+    while waiting:
+        name = waiting.pop()
+        if name in walked:
+            continue
+        walked.add(name)
+        node = graph.producers.get(name)
+        source = _source(graph, name)
+        if source is not None:
+            yield source
+        elif node is not None and name not in graph.constants and node.op_type not in _SOURCELESS:
+            waiting.extend(inner for inner in reversed(node.input) if inner)
+
+
+def _source(graph: Graph, name: str) -> _Source | None:
+    tensor, node = graph.constants.get(name), graph.producers.get(name)
     if tensor is not None:
-        if tensor.data_type in _FLOATS:
-            yield name, prod(tensor.dims)
-        return
-    node = graph.producers.get(name)
-    if node is None or node.op_type in ("Shape", "Size"):
-        return
+        return _Source(name, prod(tensor.dims)) if tensor.data_type in _FLOATS else None
+    if node is None:
+        return None
     if node.op_type == "ConstantOfShape":
-        value = attribute(node, "value")
-        shape = graph.integers(node.input[0])
+        value, shape = attribute(node, "value"), graph.integers(node.input[0])
         if shape is not None and (value is None or value.t.data_type in _FLOATS):
-            yield name, prod(int(size) for size in shape)
+            return _Source(name, prod(int(size) for size in shape.flat))
     elif node.op_type == "DequantizeLinear":
         weight = graph.constants.get(node.input[0])
-        if weight is not None:
-            yield node.input[0], prod(weight.dims)
+        return None if weight is None else _Source(node.input[0], prod(weight.dims))
     elif node.op_type == "Constant":
-        value = attribute(node, "value_floats")
-        if value is not None:
-            yield name, len(value.floats)
-    else:
-        for inner in _wide(node):
-            yield from _sources(graph, inner)
-
-
-def _wide(node: NodeProto) -> Sequence[str]:
-    return [name for name in node.input if name]
+        floats = attribute(node, "value_floats")
+        return None if floats is None else _Source(name, len(floats.floats))
+    return None

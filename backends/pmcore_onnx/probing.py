@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,15 @@ from pmcore_onnx.feeding import Feed
 from pmcore_onnx.reading import check_shape
 from pmcore_onnx.session import Session
 
+_LARGEST = 2**26
+"""Numbers that a trial run may be fed with; what takes more waits for real records."""
+
 
 def count_columns(session: Session, feed: Feed, tensors: Sequence[str], path: Path) -> int | None:
-    """Return the number of predictions per record, from declared shapes or else from a record of zeros.
+    """Return the number of predictions per record, or None where that cannot be told.
+
+    Shapes that the file declares or the runtime infers tell it without a query. Only where they leave it open,
+    as dynamic exports may, the model is asked about one record of zeros: the one query that loading makes.
 
     Raises
     ------
@@ -31,6 +38,8 @@ def count_columns(session: Session, feed: Feed, tensors: Sequence[str], path: Pa
             columns = check_shape(shape, name, path)
             if columns is not None:
                 return columns
+    if _numbers(feed) > _LARGEST:
+        return None
     try:
         answer = feed.ask(session, tensors[:1], feed.blank())[0]
     except AuditError:
@@ -47,3 +56,8 @@ def same_answers(found: Array, expected: Array) -> bool:
     share = 1e-5 if expected.dtype.itemsize >= 4 else 2e-3
     top = float(np.max(np.abs(expected[np.isfinite(expected)]), initial=0.0))
     return bool(np.allclose(found, expected, rtol=0.0, atol=share * top, equal_nan=True))
+
+
+def _numbers(feed: Feed) -> int:
+    sizes = (prod(size or 1 for size in spec.record_shape) for spec in feed.specs)
+    return (feed.batch or 1) * sum(sizes)

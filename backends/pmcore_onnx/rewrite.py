@@ -68,7 +68,7 @@ def _add_raw_scores(model: ModelProto, raw: str, scores: str) -> None:
     from onnx import NodeProto
 
     nodes = model.graph.node
-    place = next(i for i, node in enumerate(nodes) if raw in node.output)
+    place = max(i for i, node in enumerate(nodes) if raw in node.output)
     twin = NodeProto()
     twin.CopyFrom(nodes[place])
     twin.name = scores
@@ -109,7 +109,7 @@ def _free_batch(model: ModelProto, size: int) -> None:
     graph = Graph(model)
     live = graph.live
     for node in graph.nodes:
-        if node.op_type in ("Reshape", "Expand") and node.input[0] in live:
+        if node.op_type in ("Reshape", "Expand") and len(node.input) > 1 and node.input[0] in live:
             shape = graph.integers(node.input[1])
             if shape is not None and shape.ndim == 1 and len(shape) and shape[0] == size:
                 _replace_shape(model, node, _freed(node, shape))

@@ -14,6 +14,7 @@ from typing import Any
 
 from pmcore.errors import InputError, ModelError, OutOfMemory
 from pmcore.interfaces import Array
+from pmcore_onnx.escaping import printable
 
 _DEVICES = "auto, cpu, cuda, cuda:N, tensorrt, tensorrt:N"
 _PROVIDERS = {
@@ -144,6 +145,8 @@ def open_session(path: Path, settings: Settings, edited: bytes | None = None) ->
     """
     import onnxruntime
 
+    if hasattr(onnxruntime, "disable_telemetry_events"):
+        onnxruntime.disable_telemetry_events()  # wheels for Windows would send some
     onnxruntime.set_default_logger_severity(4)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
@@ -198,11 +201,11 @@ def _translated(error: Exception, path: Path) -> ModelError:
 
 
 def _first_line(error: Exception) -> str:
-    """Return the first line of the runtime's message, trimmed of codes and source paths."""
+    """Return the first line of the runtime's message, trimmed of codes and source paths, and printable."""
     line = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
     for noise in _NOISE:
         line = noise.sub("", line)
-    return line[:300].strip()
+    return printable(line.strip())
 
 
 def _start(source: str | bytes, options: Any, wanted: Device, tf32: bool) -> Any:

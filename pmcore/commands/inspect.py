@@ -6,6 +6,7 @@ import os
 
 import rich_click as click
 
+from pmcore.commands.output import echo
 from pmcore.installed import PluginPolicy
 from pmcore.interfaces import Model, ModelDescription
 
@@ -40,16 +41,16 @@ def command(
     loaded = load_model(model, policy, backend=backend, device=device, threads=threads, output=output)
     note = prepare_on_noise(loaded.model)
     description = loaded.model.describe()
-    click.echo(f"model         {loaded.path}")
-    click.echo(f"sha256        {loaded.sha256}")
-    click.echo(f"backend       {loaded.plugin.name}, {description.runtime}, {description.device}")
+    echo(f"model         {loaded.path}")
+    echo(f"sha256        {loaded.sha256}")
+    echo(f"backend       {loaded.plugin.name}, {description.runtime}, {description.device}")
     _echo_description(description)
     for line in (*description.notes, *([note] if note else [])):
-        click.echo(f"note          {line}")
-    click.echo(f"capabilities  {', '.join(sorted(loaded.model.capabilities))}")
+        echo(f"note          {line}")
+    echo(f"capabilities  {', '.join(sorted(loaded.model.capabilities))}")
     for key, value in description.properties.items():
         shown = value if len(value) <= 60 else f"{value[:57]}…"
-        click.echo(f"property      {key} = {shown}")
+        echo(f"property      {key} = {shown}")
     _echo_attacks(loaded.model, policy)
     _echo_layers(loaded.model)
     loaded.model.close()
@@ -58,33 +59,33 @@ def command(
 
 def _echo_description(description: ModelDescription) -> None:
     for spec in description.inputs:
-        click.echo(f"input         {spec}")
+        echo(f"input         {spec}")
     scale = "logits, read before the softmax" if description.pre_softmax else description.scale.value
     limited = " (resolution limited)" if description.resolution_limited else ""
-    click.echo(f"output        {description.output}: {scale}{limited}")
+    echo(f"output        {description.output}: {scale}{limited}")
     kind = {"regression": "value", "multilabel": "label"}.get(description.task, "class")
     plural = "" if description.classes == 1 else "es" if kind == "class" else "s"
-    click.echo(f"task          {description.task}, {description.classes} {kind}{plural}, {description.precision}")
+    echo(f"task          {description.task}, {description.classes} {kind}{plural}, {description.precision}")
     if description.batch is not None:
-        click.echo(f"batch         fixed at {description.batch}")
+        echo(f"batch         fixed at {description.batch}")
 
 
 def _echo_attacks(model: Model, policy: PluginPolicy) -> None:
     from pmcore.plan import attacks_possible
 
-    click.echo("")
-    click.echo("attacks")
+    echo("")
+    echo("attacks")
     for name, obstacle in attacks_possible(model, policy):
-        click.echo(f"  {name:<16} {'can run' if obstacle is None else f'cannot run: {obstacle}'}")
+        echo(f"  {name:<16} {'can run' if obstacle is None else f'cannot run: {obstacle}'}")
 
 
 def _echo_layers(model: Model) -> None:
     layers = model.layers()
     if not layers:
         return
-    click.echo("")
+    echo("")
     total = sum(layer.parameters for layer in layers)
-    click.echo(f"layers        {len(layers)}, {total} parameters")
+    echo(f"layers        {len(layers)}, {total} parameters")
     rows = [
         (
             str(layer.index),
@@ -101,4 +102,4 @@ def _echo_layers(model: Model) -> None:
         cells = [
             cell if len(cell) <= width else f"{cell[: width - 1]}…" for cell, width in zip(row, widths, strict=True)
         ]
-        click.echo("  " + "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
+        echo("  " + "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())

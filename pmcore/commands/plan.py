@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from pmcore.commands.arguments import audit_arguments, settings_of
+from pmcore.commands.output import echo
 from pmcore.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def _echo_records(plan: Plan) -> None:
 def _echo_attacks(plan: Plan) -> None:
     from pmcore.option_docs import resolved_options
 
-    click.echo("")
+    echo("")
     for planned in plan.attacks:
         options = ", ".join(f"{key}={value}" for key, value in resolved_options(planned.attack).items())
         _echo("run", f"{planned.name}   {plan.queries_of(planned)} queries by itself")
@@ -71,4 +72,4 @@ def _echo_attacks(plan: Plan) -> None:
 
 
 def _echo(label: str, text: str) -> None:
-    click.echo(f"{label:<14} {text}".rstrip())
+    echo(f"{label:<14} {text}".rstrip())

@@ -9,10 +9,14 @@ import shutil
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import rich_click as click
 
 from pmcore.errors import PluginError
+
+if TYPE_CHECKING:
+    from pmcore.interfaces import Attack
 
 WIDEST = 100
 """Columns beyond which lines become hard to read."""
@@ -75,7 +79,10 @@ def show_command(context: click.Context, name: str) -> None:
     for plugin in found:
         cls = registry.load(plugin.group, plugin.name, context.obj)
         options = describe_options(getattr(cls, "options", cls) if plugin.group == "backends" else cls)
-        click.echo(f"{plugin.name}   {GROUPS[plugin.group].noun} of {plugin.distribution} {plugin.version}\n")
+        click.echo(f"{plugin.name}   {GROUPS[plugin.group].noun} of {plugin.distribution} {plugin.version}")
+        for line in textwrap.wrap("; ".join(_traits(cls)), _width(), break_on_hyphens=False):
+            click.echo(line)
+        click.echo("")
         for line in _document(python_inspect.getdoc(cls) or "(it has no documentation)"):
             click.echo(line)
         click.echo("\nOptions" if options else "\nOptions: none")
@@ -85,6 +92,34 @@ def show_command(context: click.Context, name: str) -> None:
             for line in textwrap.wrap(option.description, _width() - 6):
                 click.echo(f"      {line}")
         click.echo("")
+
+
+def _traits(cls: type[object]) -> Iterator[str]:
+    """Yield what a plugin declares about itself, as far as it does."""
+    from pmcore.interfaces import Attack, Model, Reader, Signal, Task
+
+    if issubclass(cls, Signal):
+        if hasattr(cls, "direction"):
+            yield f"{cls.direction} values speak for membership"
+        yield f"tasks {', '.join(task for task in Task if task in cls.tasks)}"
+        yield f"access {cls.access}"
+    elif issubclass(cls, Attack):
+        signals = _signals_read(cls)
+        if signals:
+            yield f"reads signals {', '.join(signals)}"
+        if hasattr(cls, "knowledge"):
+            yield f"knows {cls.knowledge}"
+    elif issubclass(cls, Model | Reader) and cls.suffixes:
+        yield f"files {', '.join(cls.suffixes)}"
+
+
+def _signals_read(cls: type[Attack]) -> list[str]:
+    """Return the signals that an attack reads with its default options; none if it has options without default."""
+    try:
+        needs = cls().needs
+    except Exception:  # a plugin is called: what it cannot say without its options is left out
+        return []
+    return list(dict.fromkeys(name for names in needs.signals().values() for name in names))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pmcore.reports.words import level
+from pmcore.reports.words import level, printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,10 +16,10 @@ BLUE, ORANGE = "#0072B2", "#D55E00"
 """Of the palette of Okabe and Ito, told apart with any colour vision."""
 
 
-def frame(picture: Picture, height: float = 6, bottom: float = 0.63, left: float = 0.84) -> Axes:
+def frame(picture: Picture, height: float = 6, bottom: float = 0.63, left: float = 0.84, top: float = 0.4) -> Axes:
     """Return axes in a picture 8 inches wide; margins in inches, so that text around them has its room."""
     picture.set_size_inches(8, height)
-    wide, high = 7.68 - left, height - bottom - 0.4
+    wide, high = 7.68 - left, height - bottom - top
     axes = picture.add_axes((left / 8, bottom / height, wide / 8, high / height))
     # Fixed places: working them out from the marks of the axes would take a fifth of the drawing time.
     axes.xaxis.set_label_coords(0.5, -0.3 / high)
@@ -46,9 +46,26 @@ def explain(axes: Axes, title: str | None, place: str, columns: int = 1) -> None
         height = axes.get_window_extent().height / axes.figure.dpi
         beside = {"loc": "upper left", "bbox_to_anchor": (-0.01, -0.55 / height), "frameon": False}
     legend = axes.legend(
-        fontsize=11, title=title, title_fontsize=11, framealpha=0.92, handlelength=3, ncols=columns, **beside
+        fontsize=11,
+        title=title,
+        title_fontsize=11,
+        alignment="left",
+        framealpha=0.92,
+        handlelength=4,
+        ncols=columns,
+        **beside,
     )
     legend.get_title().set_multialignment("left")
+
+
+def fitted(name: str, inches: float, size: float = 11) -> str:
+    """Return a foreign name, shortened in the middle until it is no wider than `inches`."""
+    from matplotlib.textpath import TextPath
+
+    longest = 48
+    while TextPath((0, 0), printable(name, longest), size=size).get_extents().width > 72 * inches and longest > 4:
+        longest -= 2
+    return printable(name, longest)
 
 
 def mark_rates(axis: Axis, step: float, top: float = 1.0) -> None:

@@ -7,56 +7,57 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pmcore.reports.axes import BLUE, GREY, INK, ORANGE, describe, explain, frame, mark_rates
+from pmcore.numerals import count
+from pmcore.reports.axes import BLUE, GREY, INK, ORANGE, describe, explain, fitted, frame, mark_rates
 from pmcore.reports.meaning import strongest
 from pmcore.reports.results import NO_FIGURES, invalid_reasons
-from pmcore.reports.words import area_with_interval, count, level, printable
+from pmcore.reports.words import area_with_interval, level
 from pmcore.schema import AttackPart, AuditReport, ClassFigure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Picture
 
-_MOST_CURVES, _MOST_BANDS, _MOST_CLASSES = 8, 4, 30
+_MOST_CURVES, _MOST_BANDS, _MOST_CLASSES, _FEW_POINTS = 8, 4, 30, 12
 
 
 @dataclass(frozen=True)
 class _Style:
-    """How one curve looks: colour, dashes and the marker that stands on it."""
+    """How one curve looks: colour and dashes, no two the same."""
 
     colour: str
-    dashes: str | tuple[int, tuple[int, ...]]
-    marker: str
+    dashes: str | tuple[int, tuple[float, ...]]
 
 
 _STYLES = (
-    _Style(BLUE, "solid", "o"),
-    _Style(ORANGE, (0, (6, 2)), "s"),
-    _Style("#009E73", (0, (6, 2, 1, 2)), "^"),
-    _Style("#CC79A7", (0, (2, 1)), "D"),
-    _Style("#56B4E9", "solid", "v"),
-    _Style("#E69F00", (0, (6, 2)), "P"),
-    _Style("#000000", (0, (6, 2, 1, 2)), "X"),
-    _Style("#8C7A00", (0, (2, 1)), "*"),
+    _Style(BLUE, "solid"),
+    _Style(ORANGE, (0, (5, 1.5))),
+    _Style("#009E73", (0, (6, 1.5, 1, 1.5))),
+    _Style("#CC79A7", (0, (2, 1))),
+    _Style("#56B4E9", (0, (9, 1.5))),
+    _Style("#E69F00", (0, (1, 0.8))),
+    _Style("#000000", (0, (4, 1, 1, 1, 1, 1))),
+    _Style("#8C7A00", (0, (6, 1, 2, 1))),
 )
 
 
 def draw_roc(picture: Picture, report: AuditReport, logarithmic: bool) -> None:
     """Draw the ROC curves of the strongest attacks with their bands and the chance line.
 
-    On linear axes points are joined by straight lines, so that the area below is the AUC. On logarithmic axes
-    they are joined by steps: the TPR that a threshold really reaches, as in the table.
+    Points are joined by steps: at each FPR the TPR that a threshold reaches, as in the table.
     """
     ranked = sorted(report.attacks, key=lambda name: -(report.attacks[name].auc.value or 0.0))
     drawn = min(len(ranked), _MOST_CURVES)
-    below = 0.0 if drawn <= _MOST_BANDS else 1.1 + 0.24 * drawn
+    # A legend of many or long names would lie on the curves.
+    beside = drawn <= 2 and max(map(len, ranked)) <= 24
+    below = 0.0 if beside else 1.1 + 0.24 * drawn
     axes = frame(picture, height=6 + below, bottom=0.63 + below, left=1.02 if logarithmic else 0.84)
     n1 = max(attack.auc.n_members for attack in report.attacks.values())
     n0 = max(attack.auc.n_nonmembers for attack in report.attacks.values())
     start = 0.9 / n0 if logarithmic else 0.0
     axes.plot([start, 1], [start, 1], color=GREY, linewidth=1.4, linestyle=(0, (1, 2)), label="guessing")
     for rank, (name, style) in enumerate(zip(ranked[:_MOST_CURVES], _STYLES, strict=False)):
-        _draw_curve(axes, name, report.attacks[name], style, logarithmic, band=rank < _MOST_BANDS)
+        _draw_curve(axes, name, report.attacks[name], style, band=rank < _MOST_BANDS)
     if logarithmic:
         _scale_by_decades(axes, start, _lowest_rate(report, start))
     else:
@@ -70,7 +71,8 @@ def draw_roc(picture: Picture, report: AuditReport, logarithmic: bool) -> None:
         y="True-positive rate: members called members",
         title=f"Can members be told from non-members? ({'logarithmic' if logarithmic else 'linear'} axes)",
     )
-    left_out = f"\n{len(ranked) - _MOST_CURVES} attacks of lower AUC left out" if len(ranked) > _MOST_CURVES else ""
+    more = len(ranked) - drawn
+    left_out = f"\n{more} attack{'s' if more > 1 else ''} of lower AUC left out" if more else ""
     swapped = (report.attacks[ranked[0]].auc.value or 0.0) < 0.5
     place = "below" if below else "upper left" if swapped else "lower right"
     explain(
@@ -80,23 +82,19 @@ def draw_roc(picture: Picture, report: AuditReport, logarithmic: bool) -> None:
     )
 
 
-def _draw_curve(axes: Axes, name: str, attack: AttackPart, style: _Style, logarithmic: bool, band: bool) -> None:
+def _draw_curve(axes: Axes, name: str, attack: AttackPart, style: _Style, band: bool) -> None:
     curve = attack.curve
-    few = len(curve.fpr) <= 12
     axes.plot(
         curve.fpr,
         curve.tpr,
         color=style.colour,
         linestyle=style.dashes,
         linewidth=2,
-        drawstyle="steps-post" if logarithmic else "default",
-        marker=style.marker,
-        markersize=6,
-        markevery=None if few else 0.2,
-        label=f"{printable(name, 32)}: AUC {area_with_interval(attack.auc)}",
+        drawstyle="steps-post",
+        label=f"{fitted(name, 3.7)}: AUC {area_with_interval(attack.auc)}",
     )
     # The band is that of single thresholds: where there are only a few, it does not follow the drawn line.
-    if band and not few:
+    if band and len(curve.fpr) > _FEW_POINTS:
         axes.fill_between(curve.band_fpr, curve.band_low, curve.band_high, color=style.colour, alpha=0.16, linewidth=0)
 
 
@@ -150,7 +148,7 @@ def draw_scores(picture: Picture, name: str, attack: AttackPart) -> None:
         axes,
         x="Score of the attack: higher speaks for membership (outliers are in the outer bins)",
         y="Records of each side per bin",
-        title=f"Scores of {printable(name, 48)}",
+        title=f"Scores of {fitted(name, 5.5, size=13)}",
     )
     explain(axes, f"AUC {area_with_interval(attack.auc)}", place="best")
 
@@ -166,12 +164,15 @@ class _ClassRow:
     records: str
 
 
-def draw_classes(picture: Picture, name: str, attack: AttackPart, confidence: float) -> None:
-    """Draw the advantage within each class, highest first, with intervals, beside that over all classes."""
+def draw_classes(picture: Picture, report: AuditReport, name: str) -> None:
+    """Draw one attack's advantage within each class, highest first, with intervals, beside that over all classes."""
+    attack = report.attacks[name]
     rows = _class_rows(attack.per_class)
     shown = rows[:_MOST_CLASSES]
-    height = max(3.6, 2.4 + 0.25 * len(shown))
-    axes = frame(picture, height=height, bottom=1.45, left=1.8)
+    note = textwrap.wrap(_note(attack, len(rows), len(shown)), 100)
+    bottom, left = 1.25 + 0.2 * len(note), 1.8
+    height = max(3.8, bottom + 1.2 + 0.25 * len(shown))
+    axes = frame(picture, height=height, bottom=bottom, left=left, top=0.7)
     axes.errorbar(
         [row.value for row in shown],
         range(len(shown)),
@@ -181,7 +182,7 @@ def draw_classes(picture: Picture, name: str, attack: AttackPart, confidence: fl
         color=BLUE,
         elinewidth=1.6,
         capsize=3,
-        label=f"within the class, {level(confidence)} interval",
+        label=f"within the class, {level(report.confidence)} interval",
     )
     if attack.advantage.value is not None:
         axes.axvline(attack.advantage.value, color=INK, linewidth=1.4, linestyle=(0, (5, 2)), label="over all classes")
@@ -194,10 +195,13 @@ def draw_classes(picture: Picture, name: str, attack: AttackPart, confidence: fl
         axes,
         x="Advantage: largest true-positive minus false-positive rate (guessing: 0)",
         y="Class (members + non-members)",
-        title=f"Who is affected: advantage of {printable(name, 32)} by class",
+        title="",
     )
+    many = f"strongest of {len(report.attacks)} attacks" if len(report.attacks) > 1 else "attack"
+    picture.text(left / 8, 1 - 0.29 / height, "Who is affected: advantage by class", fontsize=13)
+    picture.text(left / 8, 1 - 0.55 / height, f"{many}: {fitted(name, 3.7)}", fontsize=11, color=INK)
     explain(axes, None, place="below", columns=2)
-    picture.text(0.015, 0.2 / height, _left_out(attack, len(rows), len(shown)), fontsize=11, color=GREY)
+    picture.text(0.015, 0.15 / height, "\n".join(note), fontsize=11, color=GREY, linespacing=1.3)
 
 
 def _class_rows(classes: Sequence[ClassFigure]) -> list[_ClassRow]:
@@ -216,8 +220,11 @@ def _class_rows(classes: Sequence[ClassFigure]) -> list[_ClassRow]:
     return sorted(rows, key=lambda row: (-row.value, row.label))
 
 
-def _left_out(attack: AttackPart, with_figure: int, shown: int) -> str:
-    parts = ["the intervals hold for all classes together (Bonferroni)"]
+def _note(attack: AttackPart, with_figure: int, shown: int) -> str:
+    parts = [
+        "each class at its own best threshold: small classes look worse by chance",
+        "the intervals hold for all classes together (Bonferroni)",
+    ]
     if with_figure > shown:
         parts.append(f"{with_figure - shown} lower classes left out")
     few = len(attack.per_class) - with_figure

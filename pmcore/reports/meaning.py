@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import NormalDist
 
-from pmcore.reports.words import area, area_with_interval, count, level, people, printable
+from pmcore.numerals import count
+from pmcore.reports.words import area, area_with_interval, level, people, printable
 from pmcore.schema import AttackPart, AuditReport, Figure, TprFigure
 
 LOWER_BOUND = (

@@ -5,15 +5,17 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
+from pmcore.numerals import count
 from pmcore.reports.meaning import LOWER_BOUND, in_words
 from pmcore.reports.results import NO_FIGURES, invalid_reasons, results
-from pmcore.reports.words import count, level, printable
+from pmcore.reports.words import level, printable
 from pmcore.schema import AuditReport
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
 _TEMPLATE = """\
+{%- set left = ' style="text-align: left"' | safe -%}
 <div class="pmcore">
 <p><strong>{{ model }}</strong>: {{ sizes }}.
 Validity: <strong>{{ "VALID" if valid else "INVALID" }}</strong></p>
@@ -28,12 +30,12 @@ Validity: <strong>{{ "VALID" if valid else "INVALID" }}</strong></p>
 <table>
 <caption>Can members be told from non-members? {{ confidence }} intervals</caption>
 <thead><tr>
-{%- for heading in ["Attack", "Access", "AUC"] + columns %}<th scope="col">{{ heading }}</th>{% endfor -%}
+{%- for heading in ["Attack", "Access", "AUC"] + columns %}<th scope="col"{{ left }}>{{ heading }}</th>{% endfor -%}
 </tr></thead>
 <tbody>
 {%- for row in rows %}
-<tr><th scope="row">{{ row.attack }}</th><td>{{ row.access }}</td><td>{{ row.auc }}</td>
-{%- for rate in row.rates %}<td>{{ rate }}</td>{% endfor -%}
+<tr><th scope="row"{{ left }}>{{ row.attack }}</th><td{{ left }}>{{ row.access }}</td><td{{ left }}>{{ row.auc }}</td>
+{%- for rate in row.rates %}<td{{ left }}>{{ rate }}</td>{% endfor -%}
 </tr>
 {%- endfor %}
 </tbody>
@@ -56,7 +58,7 @@ Validity: <strong>{{ "VALID" if valid else "INVALID" }}</strong></p>
 
 
 def render_html(report: AuditReport) -> str:
-    """Return the report as HTML without scripts, styles or links; every text in it is escaped."""
+    """Return the report as HTML without scripts, style sheets or links; every text in it is escaped."""
     found = results(report)
     data = report.data
     return _template().render(

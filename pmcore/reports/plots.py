@@ -31,6 +31,10 @@ Draw = Callable[["Picture"], None]
 class PlotsReport(Report):
     """Pictures of the results: ROC curves on linear and logarithmic axes, scores, advantage by class."""
 
+    def file_names(self, report: AuditReport) -> tuple[str, ...]:
+        """Return the names of the pictures without drawing them."""
+        return tuple(picture_names(report))
+
     def render(self, report: AuditReport) -> Mapping[str, bytes]:
         """Return the pictures as PNG and SVG; of an invalid report one that says so and shows no figure."""
         # Imported here because it takes a third of a second that only pictures should cost.
@@ -62,8 +66,7 @@ def _pictures(report: AuditReport) -> dict[str, Draw]:
     pictures.update(_score_pictures(report))
     affected = has_classes(report)
     if affected is not None:
-        attack = report.attacks[affected]
-        pictures["class-advantage"] = lambda picture: draw_classes(picture, affected, attack, report.confidence)
+        pictures["class-advantage"] = lambda picture: draw_classes(picture, report, affected)
     return pictures
 
 

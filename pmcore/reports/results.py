@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pmcore.reports.meaning import below_guessing, levels
 from pmcore.reports.words import access, area_with_interval, level, printable, rate_with_interval
-from pmcore.schema import AttackPart, AuditReport, TprFigure
+from pmcore.schema import AttackPart, AuditReport, CalibratedPoint, TprFigure
 
 NO_FIGURES = "No figures are shown; the JSON report keeps them, marked invalid."
 
 _OUT_OF_REACH = "out of reach"
+_LEVEL_IN_REASON = re.compile(r"^a level of \S+ (?=needs )")
 
 
 @dataclass(frozen=True)
@@ -86,13 +88,38 @@ def _notes(report: AuditReport, rows: tuple[Row, ...], elsewhere: list[str]) -> 
                 reason = printable(figure.reason or "cannot be resolved")
                 reasons += [] if reason in reasons else [reason]
     yield from (f"{heading} {'; '.join(reasons)}" for heading, reasons in unresolved.items())
-    for name, attack in report.attacks.items():
-        for point in attack.calibrated:
-            heading = f"{printable(name)} at a nominal {level(point.alpha)}"
-            if point.fpr.value is None:
-                yield f"{heading}: {printable(point.fpr.reason or 'not measured')}"
-                continue
-            yield f"{heading}: FPR {rate_with_interval(point.fpr)}, TPR {rate_with_interval(point.tpr)}"
+    yield from _nominal(report)
+
+
+def _nominal(report: AuditReport) -> Iterator[str]:
+    """Yield one line per calibrated attack; levels that cannot be had for one reason shared by all on their own."""
+    calibrated = {printable(name): a.calibrated for name, a in report.attacks.items() if a.calibrated}
+    missing = {name: "; ".join(_without_figure(points)) for name, points in calibrated.items()}
+    shared = missing.popitem()[1] if len(calibrated) > 1 and len(set(missing.values())) == 1 else ""
+    for name, points in calibrated.items():
+        own = "" if shared else missing[name]
+        parts = [part for part in (_rates_at(points), own) if part]
+        if parts:
+            yield f"{name} at nominal {'; '.join(parts)}"
+    if shared:
+        yield f"at nominal {shared}"
+
+
+def _rates_at(points: Sequence[CalibratedPoint]) -> str:
+    """Return 10 / 1 %: FPR 9.8 % [8.0, 11.8] / 1.1 % [0.6, 1.9], TPR …, or nothing."""
+    found = [point for point in points if point.fpr.value is not None]
+    alphas = " / ".join(level(point.alpha).removesuffix(" %") for point in found)
+    fprs = " / ".join(rate_with_interval(point.fpr) for point in found)
+    tprs = " / ".join(rate_with_interval(point.tpr) for point in found)
+    return f"{alphas} %: FPR {fprs}, TPR {tprs}" if found else ""
+
+
+def _without_figure(points: Sequence[CalibratedPoint]) -> Iterator[str]:
+    for point in points:
+        if point.fpr.value is None:
+            # The level stands before the colon already, and semicolons part levels.
+            reason = _LEVEL_IN_REASON.sub("", printable(point.fpr.reason or "not measured"))
+            yield f"{level(point.alpha)}: {reason.replace('; ', ', ')}"
 
 
 def _resolved(attack: AttackPart, key: str) -> bool:

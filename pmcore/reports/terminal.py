@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import os
 import re
-import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 from typing import TextIO
 
+from pmcore.numerals import count
 from pmcore.reports.meaning import LOWER_BOUND, in_words
 from pmcore.reports.results import NO_FIGURES, Results, invalid_reasons, results
-from pmcore.reports.words import count, level, printable, rate_with_interval
-from pmcore.schema import AuditReport, InputPart, ModelPart, RolePart
+from pmcore.reports.words import level, printable, rate_with_interval
+from pmcore.reports.wrapping import LABEL, entry, paragraph, wrapped
+from pmcore.schema import AuditReport, InputPart, ModelPart, RolePart, Validity
 
 WIDTH = 84
-_LABEL = 15
 _OUTPUTS = {"pre-softmax": "logits (read before the softmax)"}
 _PERSONAL = {"scores.csv", "scores.npz", "signals.npz"}
+_LIMITED = "resolution limited"
 _MARKS = {"warning": "WARNING: ", "invalid": "INVALID: ", "not checked": "not checked: ", "ok": ""}
-# What a line break must not part: groups of digits, a number and its per cent sign, an interval.
-_GLUED = re.compile(r"(?<=\d) (?=\d{3}\b)|(?<=\d) (?=%)|(?<=%) (?=\[)|(?<=,) (?=[\d.]+\])")
+# With what a check compared the accuracy: the brackets at the end of its text.
+_COMPARED = re.compile(r"\([^()]*\)$")
 _STYLES = (
     (re.compile(r"^Validity +VALID$", re.MULTILINE), "bold green"),
     (re.compile(r"^Validity +INVALID$", re.MULTILINE), "bold red"),
@@ -44,13 +45,13 @@ def render_terminal(report: AuditReport, width: int = WIDTH, wrote: Sequence[str
     blocks = [_header(report, width), _validity(report, width)]
     if report.valid:
         blocks += [_table(report, width), _meaning(report, width)]
-        blocks += [_paragraph(LOWER_BOUND, width)]
+        blocks += [paragraph(LOWER_BOUND, width)]
     said = {check.text for check in report.validity}
-    warnings = [text for text in report.warnings if text not in said]
+    warnings = _merged([text for text in report.warnings if text not in said])
     if warnings:
-        blocks.insert(2, [line for text in warnings for line in _entry("warning", text, width)])
+        blocks.insert(2, [line for text in warnings for line in entry("warning", text, width)])
     if wrote:
-        blocks.append(_entry("wrote", "   ".join(_written(wrote)), width, label_width=7))
+        blocks.append(entry("wrote", "   ".join(_written(wrote)), width, label_width=7))
     return "\n".join("\n".join(block) + "\n" for block in blocks if block)
 
 
@@ -81,15 +82,17 @@ def _header(report: AuditReport, width: int) -> list[str]:
     version = report.run.versions.get("pmcore", "")
     running = ", ".join(filter(None, (model.runtime, model.device, model.precision)))
     title = [f"pmcore {version}".strip(), _file_name(model.path), f"sha256 {model.sha256[:8]}…", running]
-    lines = _wrapped("   ".join(printable(part) for part in title), width, "", " " * _LABEL)
-    lines += _entry("inputs", f"{', '.join(map(_input, model.inputs))}; {_head(model)}", width)
+    lines = wrapped("   ".join(printable(part) for part in title), width, "", " " * LABEL)
+    lines += entry("inputs", f"{', '.join(map(_input, model.inputs))}; {_head(model)}", width)
     steps = ", ".join(model.preprocessing.steps) or "none"
-    lines += _entry("preprocessing", f"{steps}   ({model.preprocessing.source})", width)
-    lines += _entry("data", _data(report), width)
+    lines += entry("preprocessing", f"{steps}   ({model.preprocessing.source})", width)
+    lines += entry("data", _data(report), width)
     if report.data.population is not None and report.data.population_from:
-        lines += _entry("population", report.data.population_from, width)
-    for note in [*model.notes, *_role_notes(report)]:
-        lines += _entry("note", note, width)
+        lines += entry("population", report.data.population_from, width)
+    # What the line of the inputs says is not said again.
+    notes = [note for note in model.notes if not (model.resolution_limited and _LIMITED in note)]
+    for note in [*notes, *_role_notes(report)]:
+        lines += entry("note", note, width)
     return lines
 
 
@@ -100,7 +103,7 @@ def _input(part: InputPart) -> str:
 
 def _head(model: ModelPart) -> str:
     kind = "values" if model.task == "regression" else "labels" if model.task == "multilabel" else "classes"
-    limited = ", resolution limited: very confident records tie" if model.resolution_limited else ""
+    limited = f" ({_LIMITED})" if model.resolution_limited else ""
     return f"{count(model.classes)} {kind}; {_OUTPUTS.get(model.output, model.output)}{limited}"
 
 
@@ -127,25 +130,37 @@ def _role_notes(report: AuditReport) -> list[str]:
 
 
 def _validity(report: AuditReport, width: int) -> list[str]:
-    lines = [f"{'Validity':<{_LABEL}}{'VALID' if report.valid else 'INVALID'}"]
+    lines = [f"{'Validity':<{LABEL}}{'VALID' if report.valid else 'INVALID'}"]
     if not report.valid:
         for reason in invalid_reasons(report):
-            lines += _entry("", reason, width)
-        return [*lines, *_entry("", NO_FIGURES, width)]
-    lines += _entry("  accuracy", _accuracy(report), width)
+            lines += entry("", reason, width)
+        return [*lines, *entry("", NO_FIGURES, width)]
     for check in report.validity:
-        label = "" if check.name == "accuracy" else f"  {check.name}"
-        lines += _entry(label, _MARKS[check.verdict] + check.text, width)
+        text = _accuracy(report, check) if check.name == "accuracy" else check.text
+        lines += entry(f"  {check.name}", _MARKS[check.verdict] + text, width)
     return lines
 
 
-def _accuracy(report: AuditReport) -> str:
-    measured = [
+def _accuracy(report: AuditReport, check: Validity) -> str:
+    """Return both sides' accuracies and, in brackets, what the check compared them with."""
+    measured = ", ".join(
         f"{role} {rate_with_interval(part.accuracy)}"
         for role, part in _roles(report)
         if part.accuracy is not None and role != "population"
-    ]
-    return ", ".join(measured) or "not measured"
+    )
+    compared = _COMPARED.search(check.text)
+    if not measured:
+        return check.text
+    return f"{measured}; {check.text}" if compared is None else f"{measured} {compared.group()}"
+
+
+def _merged(warnings: Sequence[str]) -> list[str]:
+    """Return warnings; those that differ in the file before the first colon alone are made one."""
+    files: dict[str, list[str]] = {}
+    for warning in warnings:
+        colon = max(warning.find(": "), 0)
+        files.setdefault(warning[colon:], []).append(warning[:colon])
+    return [", ".join(dict.fromkeys(named)) + text for text, named in files.items()]
 
 
 def _table(report: AuditReport, width: int) -> list[str]:
@@ -153,13 +168,13 @@ def _table(report: AuditReport, width: int) -> list[str]:
     sizes = ", ".join([f"{level(report.confidence)} intervals", *(f"{count(n1)} + {count(n0)}" for n1, n0 in sides)])
     question = "Can members be told from non-members?"
     beside = width - len(question) - 2
-    lines = [f"{question}  {sizes:>{beside}}"] if len(sizes) <= beside else [question, *_paragraph(sizes, width)]
+    lines = [f"{question}  {sizes:>{beside}}"] if len(sizes) <= beside else [question, *paragraph(sizes, width)]
     found, rows = _widest_table(report, width)
     lines += rows
     for part in report.skipped:
-        lines += _entry(f"  {printable(part.attack)}", f"not run: {part.reason}", width)
+        lines += entry(f"  {printable(part.attack)}", f"not run: {part.reason}", width)
     for note in found.notes:
-        lines += _wrapped(note, width, "  ", "    ")
+        lines += wrapped(note, width, "  ", "    ")
     return lines
 
 
@@ -188,7 +203,7 @@ def _rows(found: Results, width: int) -> Iterator[str]:
     gap = " " * min(2 + (room - first) // len(widths), 4)
     for name, line in zip(names, zip(*columns, strict=True), strict=True):
         if len(name) > first:
-            yield from _wrapped(name, width, "  ", "    ")
+            yield from wrapped(name, width, "  ", "    ")
         shown = "" if len(name) > first else name
         padded = (text.ljust(size) for text, size in zip(line, widths, strict=True))
         yield f"  {shown:<{first}}{gap}{gap.join(padded)}".rstrip()
@@ -216,29 +231,7 @@ def _written(paths: Sequence[str]) -> Iterator[str]:
 
 
 def _meaning(report: AuditReport, width: int) -> list[str]:
-    return _entry("In words", in_words(report), width)
-
-
-def _entry(label: str, text: str, width: int, label_width: int = _LABEL) -> list[str]:
-    """Return a labelled text; a label too long for its column is followed by the text two blanks on."""
-    first = f"{printable(label):<{label_width - 2}}  "
-    return _wrapped(text, width, first, " " * label_width)
-
-
-def _paragraph(text: str, width: int) -> list[str]:
-    return _wrapped(text, width, "", "")
-
-
-def _wrapped(text: str, width: int, first: str, others: str) -> list[str]:
-    glued = "\xa0".join(_GLUED.sub("\xa0", printable(part)) for part in text.split("\xa0"))
-    lines = textwrap.wrap(
-        first + glued,
-        width,
-        subsequent_indent=others,
-        break_on_hyphens=False,
-        drop_whitespace=True,
-    )
-    return [line.replace("\xa0", " ") for line in lines]
+    return entry("In words", in_words(report), width)
 
 
 def _file_name(path: str) -> str:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
-from pmcore.schema import Figure, Share
+if TYPE_CHECKING:
+    from pmcore.schema import Figure, Share
+
 
 _ACCESS = {"label": "label only", "scores": "scores", "logits": "logits"}
-
-
-def count(n: int) -> str:
-    """Return a number of records: 5 000."""
-    return f"{n:,}".replace(",", " ")
 
 
 def area(value: float) -> str:

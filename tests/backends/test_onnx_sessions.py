@@ -31,6 +31,22 @@ def test_the_device_that_runs_is_reported(tmp_path: Path) -> None:
     assert said.runtime == f"onnxruntime {onnxruntime.__version__}"
 
 
+def test_the_telemetry_of_the_runtime_is_switched_off_before_a_session_opens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    start = onnxruntime.InferenceSession.__init__
+
+    def started(self: object, *given: object, **options: object) -> None:
+        calls.append("session")
+        start(self, *given, **options)
+
+    monkeypatch.setattr(onnxruntime, "disable_telemetry_events", lambda: calls.append("off"))
+    monkeypatch.setattr(onnxruntime.InferenceSession, "__init__", started)
+    load(write_linear(tmp_path / "m.onnx"))
+    assert calls == ["off", "session"]
+
+
 @pytest.mark.parametrize("device", ["gpu", "cpu:1", "cuda:x", "", "auto:0"])
 def test_an_unknown_device_is_refused_with_the_list(tmp_path: Path, device: str) -> None:
     with pytest.raises(InputError, match="auto, cpu, cuda, cuda:N, tensorrt"):

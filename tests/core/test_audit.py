@@ -11,9 +11,9 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from pmcore import Audit, AuditResult
-from pmcore.audit import _evidence
 from pmcore.errors import AuditError, InputError, ModelError
 from pmcore.reports.json_report import JsonReport
+from pmcore.scoring import make_evidence
 from tests.core.cases import Case, losses, make_case, write_records
 
 
@@ -209,7 +209,7 @@ def test_an_attack_sees_only_what_it_declares_and_not_who_is_a_member(case: Case
         role: gather(plan.model.model, feed, plan.signals_of(role), Batching())
         for role, feed in plan.roles.feeds.items()
     }
-    evidence = _evidence(plan, plan.attacks[0], gathered, description, plan.roles.evidence_order())
+    evidence = make_evidence(plan, plan.attacks[0], gathered, description, plan.roles.evidence_order())
     with pytest.raises(AuditError, match="declare"):
         evidence.target("entropy")
     with pytest.raises(ValueError, match="read-only"):
@@ -246,6 +246,30 @@ def test_nothing_of_an_earlier_audit_stands_beside_a_new_one(case: Case, tmp_pat
         "scores.npz",
         "mine.txt",
     }
+
+
+def test_a_folder_that_holds_an_input_is_refused_even_by_force(case: Case) -> None:
+    before = {path.name: path.read_bytes() for path in case.folder.iterdir()}
+    with pytest.raises(InputError, match=r"holds an input \(model: "):
+        case.audit(out=str(case.folder), force=True).run()
+    assert {path.name: path.read_bytes() for path in case.folder.iterdir()} == before
+
+
+def test_files_that_pmcore_did_not_write_survive_a_forced_audit(case: Case, tmp_path: Path) -> None:
+    out = tmp_path / "report"
+    case.audit(out=str(out)).run()
+    mine = ("report.md", "roc.txt", "scores-my-notes.png")
+    for name in mine:
+        (out / name).write_text("mine")
+    case.audit(out=str(out), force=True, expected_accuracy=0.01).run()
+    assert all((out / name).read_text() == "mine" for name in mine)
+    assert not (out / "roc.png").exists()
+
+
+def test_roles_may_name_their_only_array_differently(case: Case, tmp_path: Path) -> None:
+    np.savez(tmp_path / "other.npz", images=case.x[300:], y=case.y[300:])
+    report = case.audit(non_members=str(tmp_path / "other.npz")).run().report
+    assert report.data.nonmembers.n == 400
 
 
 def test_two_attacks_of_one_kind_are_told_apart_by_their_options(case: Case) -> None:

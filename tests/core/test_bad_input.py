@@ -486,6 +486,7 @@ def test_ctrl_c_is_one_line_and_leaves_no_file(moment: str, case: Case, tmp_path
     }[moment]
     code = f"""
 import os, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
 {where}
 setattr(place, name, lambda *given: os.kill(os.getpid(), signal.SIGINT))
 """

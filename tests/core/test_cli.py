@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 
 import jsonschema
 import numpy as np
+import onnx
 import onnx.backend.test
 import pytest
 import yaml
@@ -402,6 +404,29 @@ def test_a_plugin_is_shown_with_its_documentation_and_options(
     assert ended.out.count("any signal with one number per record") == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "traits"),
+    [
+        (
+            "loss",
+            "lower values speak for membership; tasks multiclass, binary, multilabel, regression; access scores",
+        ),
+        ("correctness", "higher values speak for membership; tasks multiclass, binary, multilabel; access label"),
+        ("population", "reads signals loss; knows records of the same population that are known not to be members"),
+        ("onnx", "files .onnx"),
+        ("npz", "files .npz"),
+        ("json", ""),
+    ],
+)
+def test_a_plugin_is_shown_with_what_it_declares(
+    name: str, traits: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = run_here(capsys, "plugins", "show", name).out
+    _, *declared = shown.partition("\n\n")[0].splitlines()
+    assert " ".join(declared) == traits
+
+
 def test_an_unknown_plugin_is_answered_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     ended = run_here(capsys, "plugins", "show", "populaton")
     assert (ended.code, ended.out) == (2, "")
@@ -442,3 +467,61 @@ def test_a_known_architecture_is_inspected_and_audited_on_noise_to_an_invalid_ve
 
 def test_the_nine_known_architectures_are_there() -> None:
     assert len(LIGHT) == 9
+
+
+def test_names_from_files_cannot_steer_the_terminal_or_forge_lines(
+    case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evil = "x\x1b]0;pwn\x07\x1b[31m\npmcore: error: forged"
+    proto = onnx.load(case.folder / "model.onnx")
+    proto.graph.input[0].name = evil
+    proto.graph.node[0].input[0] = evil
+    onnx.save(proto, tmp_path / "evil.onnx")
+    for command in (("inspect", tmp_path / "evil.onnx"), ("audit", f"{tmp_path}/{evil}.onnx", "--members", evil)):
+        ended = run_here(capsys, *command)
+        assert "\x1b" not in ended.out + ended.err
+        assert "\x07" not in ended.out + ended.err
+        assert not any(line.startswith("pmcore: error: forged") for line in ended.complaints)
+
+
+def test_a_plugin_that_exits_while_it_runs_does_not_end_the_audit_as_done(case: Case, tmp_path: Path) -> None:
+    ended = run_apart(
+        "audit",
+        case.folder / "model.onnx",
+        "--members",
+        case.folder / "members.npz",
+        "--non-members",
+        case.folder / "nonmembers.npz",
+        "--attack",
+        "quitter",
+        env={**os.environ, "PYTHONPATH": str(quitting_plugin(tmp_path))},
+    )
+    assert ended.code == 2
+    assert "attack 'quitter' of quitter 1.0 failed: SystemExit" in ended.err
+
+
+def quitting_plugin(folder: Path) -> Path:
+    """Write a distribution whose attack calls sys.exit when it scores."""
+    (folder / "quitter.py").write_text(
+        "import sys\n"
+        "from pmcore.interfaces import Attack, Needs\n"
+        "class Quitter(Attack):\n"
+        "    '''Quit.'''\n"
+        "    knowledge = 'none'\n"
+        "    needs = Needs(target=('loss',))\n"
+        "    def score(self, evidence): sys.exit(0)\n"
+    )
+    metadata = folder / "quitter-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: quitter\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[pmcore.attacks]\nquitter = quitter:Quitter\n")
+    return folder
+
+
+@pytest.mark.parametrize("name", ["ck.pt", "ck.pth", "ck.joblib", "ck.pkl"])
+def test_a_pickle_is_refused_under_any_name(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / name).write_bytes(pickle.dumps({"weights": [1.0]}))
+    ended = run_here(capsys, "inspect", tmp_path / name)
+    assert ended.code == 3
+    assert "is a pickle" in ended.err
+    assert "export" in ended.err

@@ -188,6 +188,11 @@ def test_killed_in_the_middle_leaves_no_final_name_and_the_next_run_cleans_up(tm
     assert all(name.startswith(".pmcore-") for name in left)
     with OutputFolder(out, force=True) as folder:
         folder.write({"report.json": b"new"})
+    assert sorted(path.name for path in out.iterdir()) == sorted([*left, "report.json"]), "an audit may be at work"
+    for name in left:
+        os.utime(out / name, (0, 0))
+    with OutputFolder(out, force=True) as folder:
+        folder.write({"report.json": b"new"})
     assert [path.name for path in out.iterdir()] == ["report.json"]
 
 
@@ -201,6 +206,7 @@ def test_interrupted_by_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
             folder.write({"report.json": b"x"})
             with folder.open("scores.csv") as stream:
                 stream.write(b"y")
+                signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
                 os.kill(os.getpid(), signal.SIGINT)
         """,
         out,

@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure as Picture
 
-from pmcore.reports.plots import PlotsReport, picture_names
+from pmcore.reports.figures import _STYLES, draw_roc
+from pmcore.reports.plots import PlotsReport, _pictures, picture_names
 from pmcore.schema import AuditReport
 from tests.core.example_report import (
     example_report,
@@ -99,6 +101,35 @@ def test_a_hundred_classes_are_cut_to_the_thirty_highest_and_it_is_said() -> Non
     text = text_of(render(report)["class-advantage.svg"])
     assert "70 lower classes left out" in text
     assert text.count("(50 + 50)") == 30
+
+
+def test_the_picture_of_classes_names_its_attack_and_says_that_small_classes_look_worse() -> None:
+    text = text_of(render(transcript_report())["class-advantage.svg"])
+    assert "strongest of 3 attacks: lira" in text
+    assert "small classes look worse by chance" in text
+    assert "attack: population" in text_of(render(example_report())["class-advantage.svg"])
+
+
+@pytest.mark.parametrize("name", ["population:signal=rescaled_logit;per_class=true;alpha=0.05", "W" * 60, "$m$" * 20])
+def test_a_long_name_stays_inside_every_picture(name: str) -> None:
+    report = example_report({name: gaussian_attack(0.5, 500)})
+    for draw in _pictures(report).values():
+        picture = Picture(figsize=(8, 6), dpi=100)
+        draw(picture)
+        box = picture.get_tightbbox()
+        assert box.x0 >= 0
+        assert box.x1 <= 8
+
+
+def test_curves_are_steps_that_differ_in_dashes_as_well_as_in_colour() -> None:
+    attacks = {f"a{i}": gaussian_attack(0.2 * i, 50) for i in range(8)}
+    for logarithmic in (False, True):
+        picture = Picture()
+        draw_roc(picture, example_report(attacks, n=50), logarithmic)
+        curves = [line for line in picture.axes[0].get_lines() if line.get_label() != "guessing"]
+        assert {(line.get_drawstyle(), str(line.get_marker())) for line in curves} == {("steps-post", "None")}
+        assert len({str(line.get_color()) for line in curves}) == 8
+        assert len({str(style.dashes) for style in _STYLES}) == 8
 
 
 def test_classes_with_too_few_records_are_counted_and_alone_make_no_picture() -> None:

@@ -255,11 +255,16 @@ def test_metadata_that_cannot_be_obeyed_is_said() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "text"), [("preprocessor_config.json", "{"), ("audit.yaml", "a: [1\nb"), ("audit.yaml", "\x00")]
+    ("name", "text", "says"),
+    [
+        ("preprocessor_config.json", "{", "not JSON"),
+        ("audit.yaml", "a: [1\nb", "line 2: .* - mend the YAML"),
+        ("audit.yaml", "a: 1\n\x00", "line 2: .* - mend the YAML"),
+    ],
 )
-def test_a_damaged_file_beside_the_model_is_told(tmp_path: Path, name: str, text: str) -> None:
+def test_a_damaged_file_beside_the_model_is_told(tmp_path: Path, name: str, text: str, says: str) -> None:
     (tmp_path / name).write_text(text)
-    with pytest.raises(InputError, match=f"{name}: not ") as caught:
+    with pytest.raises(InputError, match=f"{name}: {says}") as caught:
         found(model(8, 8, 3), PIXELS, tmp_path)
     assert "\n" not in str(caught.value)
 

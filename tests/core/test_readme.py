@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pmcore import __version__
 from pmcore.settings import AuditSettings
 from tests.core.cases import make_case
 
@@ -18,7 +19,8 @@ README = (Path(__file__).parents[2] / "README.md").read_text()
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    return [text for named, text in fenced if named == language]
 
 
 def as_in_the_readme(folder: Path) -> None:
@@ -30,6 +32,20 @@ def as_in_the_readme(folder: Path) -> None:
 def test_the_two_commands_come_first() -> None:
     first = blocks("")[0].splitlines()
     assert [line.split("#")[0].strip() for line in first] == ["make demo", "make test"]
+
+
+@pytest.mark.slow
+def test_the_transcript_is_what_the_demo_prints(tmp_path: Path) -> None:
+    """But for numbers and line breaks, which differ where another processor trains another network."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pmcore", "demo"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    (transcript,) = [block for block in blocks("") if block.startswith(f"pmcore {__version__} ")]
+    assert without_numbers(transcript) == without_numbers(done.stdout)
+
+
+def without_numbers(text: str) -> str:
+    return re.sub(r"[\d.,]*\d[\d.,…a-f]*( \d{3})?", "#", " ".join(text.split()))
 
 
 def test_the_python_example_runs(tmp_path: Path) -> None:

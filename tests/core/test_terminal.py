@@ -13,12 +13,14 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from pmcore.numerals import count
 from pmcore.reports.meaning import in_words
 from pmcore.reports.notebook import render_html
 from pmcore.reports.plots import PlotsReport
+from pmcore.reports.results import results
 from pmcore.reports.terminal import print_report, render_terminal, wants_colour
-from pmcore.reports.words import area, count, level, people, printable, rate
-from pmcore.schema import AuditReport, SkippedPart
+from pmcore.reports.words import area, level, people, printable, rate
+from pmcore.schema import AuditReport, SkippedPart, Validity
 from tests.core.example_report import (
     attack_from_scores,
     example_report,
@@ -104,10 +106,73 @@ def test_a_valid_report_says_what_ran_on_what_and_what_it_found() -> None:
         "audit/report.json   roc.png .svg   scores.csv (personal data, mode 0600)",
     ):
         assert expected in text
-    assert "population at a nominal 1 %: FPR 1.1 % [0.9, 1.3], TPR 2.1 % [1.8, 2.5]" in text
+    assert (
+        "population at nominal 10 / 1 %: FPR 11.0 % [9.0, 13.0] / 1.1 % [0.9, 1.3], "
+        "TPR 21.0 % [18.0, 25.0] / 2.1 % [1.8, 2.5]; "
+        "0.1 %: needs 999 population records to compare each with, there are 432"
+    ) in flat(text)
+    assert "accuracy members 99.1 % [98.8, 99.4], non-members 91.4 % [91.1, 91.7] (expected 91.2 %)" in flat(text)
+    assert text.count("91.4 %") == 1
     assert "This is a lower bound" in text
     assert re.search(r"^  lira .*\*$", text, re.MULTILINE)
     assert re.search(r"^  label-gap +label only +\.539 .* out of reach +out of reach$", text, re.MULTILINE)
+
+
+def test_a_passing_accuracy_is_said_once_whatever_it_was_compared_with() -> None:
+    compared = "(guessing gives 10.0 %; not compared with an expected accuracy, see --expected-accuracy)"
+    bracketed = f"accuracy on 5 000 non-members 91.4 % {compared}"
+    measured = "accuracy members 99.1 % [98.8, 99.4], non-members 91.4 % [91.1, 91.7]"
+    for text, expected in (
+        (bracketed, f"{measured} {compared}"),
+        ("91.4 %, as expected", f"{measured}; 91.4 %, as expected"),
+    ):
+        check = Validity(name="accuracy", verdict="ok", text=text)
+        assert expected in flat(render_terminal(example_report(validity=[check])))
+
+
+def test_a_regression_shows_what_its_check_says() -> None:
+    check = Validity(name="accuracy", verdict="warning", text="R squared on members 0.990, on 40 non-members -1")
+    data = example_report().data
+    unmeasured = {"members": data.members, "nonmembers": data.nonmembers}
+    changed = {role: part.model_copy(update={"accuracy": None}) for role, part in unmeasured.items()}
+    text = flat(render_terminal(example_report(validity=[check], data=data.model_copy(update=changed))))
+    assert f"accuracy WARNING: {check.text}" in text
+
+
+def test_a_limited_resolution_is_said_beside_the_inputs_and_under_validity_only() -> None:
+    limited = "resolution limited: only probabilities could be read, so the most confident records may tie"
+    model = example_report().model.model_copy(
+        update={
+            "output": "probabilities",
+            "resolution_limited": True,
+            "notes": ["Only probabilities could be read (resolution limited).", "another note"],
+        }
+    )
+    report = example_report(
+        model=model, warnings=[limited], validity=[Validity(name="output", verdict="warning", text=limited)]
+    )
+    text = render_terminal(report)
+    assert "10 classes; probabilities (resolution limited)" in flat(text)
+    assert f"output WARNING: {limited}" in flat(text)
+    assert flat(text).count("resolution limited") == 2
+    assert "another note" in text
+
+
+def test_warnings_that_differ_in_the_file_alone_are_one() -> None:
+    unscaled = "x: pixels 0..16 are sent unscaled"
+    warnings = [f"members.npz: {unscaled}", "alone", f"test.npz: {unscaled}", "test.npz: y: other", "alone"]
+    text = flat(render_terminal(example_report(warnings=warnings)))
+    assert f"warning members.npz, test.npz: {unscaled} warning alone warning test.npz: y: other " in text
+    assert text.count("warning") == 3
+
+
+def test_nominal_levels_take_one_line_per_attack_and_one_for_what_all_lack() -> None:
+    attacks = {name: gaussian_attack(0.35, 500, calibrated=True) for name in ("a", "b", "c")}
+    notes = results(example_report(attacks, n=500)).notes
+    assert [note.partition(":")[0] for note in notes if "nominal" in note] == [
+        *(f"{name} at nominal 10 / 1 %" for name in attacks),
+        "at nominal 0.1 %",
+    ]
 
 
 def test_a_rate_that_cannot_be_resolved_is_said_in_words_and_never_shown_as_nothing() -> None:
@@ -244,7 +309,8 @@ def test_forms_load_their_libraries_only_when_rendered() -> None:
 @pytest.mark.parametrize("make", REPORTS)
 def test_html_is_well_formed_and_inert(make: Callable[[], AuditReport]) -> None:
     html = render_html(make())
-    ElementTree.fromstring(html)
+    table = ElementTree.fromstring(html).find("table")
+    assert table is None or {cell.get("style") for cell in table.iterfind(".//tr/*")} == {"text-align: left"}
     html.encode("utf-8")
     assert re.search(r"<(script|style|link|img|iframe|a)\b|\son\w+=|javascript:", html) is None
 

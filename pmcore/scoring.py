@@ -1,0 +1,103 @@
+"""The evidence that each attack declared, and what the attack makes of it."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pmcore.data import Role
+from pmcore.errors import PluginError
+from pmcore.evaluate import Scored
+from pmcore.evidence import Evidence, EvidenceKey, Source
+from pmcore.gather import Gathered
+from pmcore.interfaces import Direction, Floats, ModelDescription
+from pmcore.option_docs import resolved_options
+from pmcore.plan import Plan, PlannedAttack
+from pmcore.plugin_failures import answerable
+
+
+def score_attack(
+    plan: Plan, planned: PlannedAttack, gathered: Mapping[Role, Gathered], description: ModelDescription
+) -> Scored:
+    order = plan.roles.evidence_order()
+    evidence = make_evidence(plan, planned, gathered, description, order)
+    with answerable(planned.plugin):
+        scores = planned.attack.score(evidence)
+        p_values = planned.attack.p_values(evidence)
+    returned = {"scores": scores}
+    if p_values is not None:
+        returned |= {"p-values": p_values.values, "smallest p-values": p_values.smallest}
+    for what, values in returned.items():
+        _check_numbers(planned, what, values, len(order))
+    return Scored(
+        scores=_in_file_order(scores, order),
+        p_values=_in_file_order(p_values.values, order) if p_values is not None else None,
+        finest_level=float(p_values.smallest.max()) if p_values is not None else 1.0,
+        n_members=len(plan.roles.feeds[Role.MEMBERS]),
+        labels=plan.roles.audited_labels(),
+    )
+
+
+def make_evidence(
+    plan: Plan,
+    planned: PlannedAttack,
+    gathered: Mapping[Role, Gathered],
+    description: ModelDescription,
+    order: NDArray[np.intp],
+) -> Evidence:
+    """Return exactly what the attack declared.
+
+    Records stand in the order of their digests: an attack can neither see where the members end nor give a
+    result that depends on the order of the files.
+    """
+    arrays: dict[EvidenceKey, Floats] = {}
+    for name in planned.needs.target:
+        sides = [gathered[role].signals[name] for role in (Role.MEMBERS, Role.NONMEMBERS)]
+        arrays[EvidenceKey(Source.TARGET, name)] = np.concatenate(sides)[order]
+    population = plan.roles.feeds.get(Role.POPULATION)
+    population_labels = None
+    if population is not None and planned.needs.population:
+        by_digest = plan.roles.population_order()
+        population_labels = population.records.labels[by_digest]
+        for name in planned.needs.population:
+            arrays[EvidenceKey(Source.POPULATION, name)] = gathered[Role.POPULATION].signals[name][by_digest]
+    for array in arrays.values():
+        array.flags.writeable = False
+    names = {name for signals in planned.needs.signals().values() for name in signals}
+    return Evidence(
+        arrays=arrays,
+        labels=plan.roles.audited_labels()[order],
+        population_labels=population_labels,
+        lower_is_member={name: plan.signals[name].signal.direction is Direction.LOWER for name in names},
+        task=description.task,
+        classes=description.classes,
+        seed=seed_of(plan.settings.seed, planned),
+    )
+
+
+def seed_of(seed: int, planned: PlannedAttack) -> tuple[int, ...]:
+    """Return entropy for one attack with its options: the same whatever else runs beside it."""
+    purpose = f"{planned.plugin.name} {sorted(resolved_options(planned.attack).items())}"
+    return (seed, zlib.crc32(purpose.encode("utf-8", "backslashreplace")))
+
+
+def _check_numbers(planned: PlannedAttack, what: str, values: object, n: int) -> None:
+    if not isinstance(values, np.ndarray) or values.dtype != np.float64:
+        given = f"{values.dtype} numbers" if isinstance(values, np.ndarray) else f"a {type(values).__name__}"
+        problem = f"{given} instead of a float64 array"
+    elif values.shape != (n,):
+        problem = f"shape {values.shape} for {n} records"
+    elif not np.isfinite(values).all():
+        problem = f"{int((~np.isfinite(values)).sum())} values of {n} that are not finite"
+    else:
+        return
+    raise PluginError(f"{planned.plugin.title} gave {problem} as {what}; tell its authors")
+
+
+def _in_file_order(values: Floats, order: NDArray[np.intp]) -> Floats:
+    result = np.empty_like(values)
+    result[order] = values
+    return result
