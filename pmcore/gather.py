@@ -23,7 +23,7 @@ LARGEST_INPUT = 64 * 2**20
 """Bytes of one batch of inputs beyond which `auto` stops growing."""
 TRIAL = 0.01
 """Seconds for which `auto` tries a batch size, or one batch if that takes longer."""
-WORTHWHILE = 1.02
+WORTHWHILE = 1.05
 """How many times faster than the best size so far a larger one must be."""
 
 
