@@ -44,7 +44,9 @@ _STYLES = (
 def draw_roc(picture: Picture, report: AuditReport, logarithmic: bool) -> None:
     """Draw the ROC curves of the strongest attacks with their bands and the chance line.
 
-    Points are joined by steps: at each FPR the TPR that a threshold reaches, as in the table.
+    On linear axes points are joined by straight lines, so that the area under the curve is the AUC, in which ties
+    count half. On logarithmic axes they are joined by steps: at each FPR the TPR that a threshold reaches, as in
+    the table.
     """
     ranked = sorted(report.attacks, key=lambda name: -(report.attacks[name].auc.value or 0.0))
     drawn = min(len(ranked), _MOST_CURVES)
@@ -57,7 +59,7 @@ def draw_roc(picture: Picture, report: AuditReport, logarithmic: bool) -> None:
     start = 0.9 / n0 if logarithmic else 0.0
     axes.plot([start, 1], [start, 1], color=GREY, linewidth=1.4, linestyle=(0, (1, 2)), label="guessing")
     for rank, (name, style) in enumerate(zip(ranked[:_MOST_CURVES], _STYLES, strict=False)):
-        _draw_curve(axes, name, report.attacks[name], style, band=rank < _MOST_BANDS)
+        _draw_curve(axes, name, report.attacks[name], style, steps=logarithmic, band=rank < _MOST_BANDS)
     if logarithmic:
         _scale_by_decades(axes, start, _lowest_rate(report, start))
     else:
@@ -77,12 +79,13 @@ def draw_roc(picture: Picture, report: AuditReport, logarithmic: bool) -> None:
     place = "below" if below else "upper left" if swapped else "lower right"
     explain(
         axes,
-        f"{count(n1)} members, {count(n0)} non-members\nAUC and bands: {level(report.confidence)} intervals{left_out}",
+        f"{count(n1)} members, {count(n0)} non-members\nAUC and bands: {level(report.confidence)} intervals{left_out}"
+        + ("" if logarithmic else "\nstraight where scores tie: the area is the AUC"),
         place=place,
     )
 
 
-def _draw_curve(axes: Axes, name: str, attack: AttackPart, style: _Style, band: bool) -> None:
+def _draw_curve(axes: Axes, name: str, attack: AttackPart, style: _Style, *, steps: bool, band: bool) -> None:
     curve = attack.curve
     axes.plot(
         curve.fpr,
@@ -90,7 +93,7 @@ def _draw_curve(axes: Axes, name: str, attack: AttackPart, style: _Style, band: 
         color=style.colour,
         linestyle=style.dashes,
         linewidth=2,
-        drawstyle="steps-post",
+        drawstyle="steps-post" if steps else "default",
         label=f"{fitted(name, 3.7)}: AUC {area_with_interval(attack.auc)}",
     )
     # The band is that of single thresholds: where there are only a few, it does not follow the drawn line.

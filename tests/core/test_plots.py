@@ -121,13 +121,15 @@ def test_a_long_name_stays_inside_every_picture(name: str) -> None:
         assert box.x1 <= 8
 
 
-def test_curves_are_steps_that_differ_in_dashes_as_well_as_in_colour() -> None:
+def test_curves_differ_in_dashes_as_well_as_in_colour_and_step_on_logarithmic_axes() -> None:
     attacks = {f"a{i}": gaussian_attack(0.2 * i, 50) for i in range(8)}
     for logarithmic in (False, True):
         picture = Picture()
         draw_roc(picture, example_report(attacks, n=50), logarithmic)
         curves = [line for line in picture.axes[0].get_lines() if line.get_label() != "guessing"]
-        assert {(line.get_drawstyle(), str(line.get_marker())) for line in curves} == {("steps-post", "None")}
+        assert {(line.get_drawstyle(), str(line.get_marker())) for line in curves} == {
+            ("steps-post" if logarithmic else "default", "None")
+        }
         assert len({str(line.get_color()) for line in curves}) == 8
         assert len({str(style.dashes) for style in _STYLES}) == 8
 
