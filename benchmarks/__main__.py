@@ -40,7 +40,9 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", default=",".join(NAMES), metavar="A,B,…", help=f"of {', '.join(NAMES)}")
-    parser.add_argument("--data", metavar="PATH", help=f"location30.npz; by default ${location.VARIABLE}")
+    parser.add_argument(
+        "--data", metavar="PATH", help=f"location30.npz; by default ${location.VARIABLE}, or in this folder"
+    )
     parser.add_argument("--records", type=int, default=100_000, help="of the passes (mlp and cnn)")
     parser.add_argument(
         "--repetitions", type=int, default=7, help="of everything but memory; the help takes thrice as many"

@@ -78,6 +78,10 @@ class Audit:
     def plan(self, progress: Progress | None = None) -> Plan:
         """Load and check everything; ask the model nothing.
 
+        Parameters
+        ----------
+        progress : called while records are hashed, which takes a while for large files
+
         Raises
         ------
         AuditError

@@ -24,6 +24,18 @@ def file_names(plan: Plan, report: AuditReport) -> list[str]:
 
 
 def write(plan: Plan, report: AuditReport, scores: RecordScores, signals: dict[str, Floats]) -> tuple[Path, ...]:
+    """Write all files of an audit together, and remove those of an earlier one that it does not replace.
+
+    Returns
+    -------
+    tuple of Path
+        What was written, in the order of `report.run.files`.
+
+    Raises
+    ------
+    AuditError
+        The disk is full or fails; nothing has its final name then, and what an earlier audit wrote stays.
+    """
     assert plan.settings.out is not None
     path = Path(plan.settings.out)
     earlier = _written_by_an_earlier_audit(path)

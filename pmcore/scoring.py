@@ -22,6 +22,18 @@ from pmcore.plugin_failures import answerable
 def score_attack(
     plan: Plan, planned: PlannedAttack, gathered: Mapping[Role, Gathered], description: ModelDescription
 ) -> Scored:
+    """Let an attack score the audited records, members first in the result, each role in the order of its file.
+
+    Parameters
+    ----------
+    gathered : the signals of each role
+    description : the model as it is after `prepare`
+
+    Raises
+    ------
+    PluginError
+        The attack fails, or gives anything but one finite float64 number per record.
+    """
     order = plan.roles.evidence_order()
     evidence = make_evidence(plan, planned, gathered, description, order)
     with answerable(planned.plugin):
