@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pmcore.interfaces import Array, ModelDescription, Task
+from pmcore.interfaces import Array, ModelDescription, Scale, Task
 from pmcore.intervals import proportion
 from pmcore.numerals import count
 from pmcore.schema import Figure, Validity
@@ -16,6 +16,7 @@ EXPECTED_CONFIDENCE = 0.99
 """Of the interval that must hold the expected accuracy: a false INVALID costs an audit."""
 
 
+LOGITS_READ = "scores are read before any softmax or sigmoid"
 REPEATED = 0.05
 """Share of repeated records in a role from which the audit warns."""
 
@@ -156,7 +157,8 @@ def check_resolution(n_nonmembers: int, rates: tuple[float, ...]) -> Validity:
 def check_output(description: ModelDescription) -> Validity:
     """Warn when only probabilities could be read: very confident records then tie."""
     if not description.resolution_limited:
-        return Validity(name="output", verdict="ok", text="scores are read before any softmax")
+        plain = "the values themselves are read" if description.scale is Scale.VALUES else LOGITS_READ
+        return Validity(name="output", verdict="ok", text=plain)
     text = "resolution limited: only probabilities could be read, so the most confident records may tie"
     return Validity(name="output", verdict="warning", text=text)
 

@@ -60,7 +60,7 @@ def command(
 def _echo_description(description: ModelDescription) -> None:
     for spec in description.inputs:
         echo(f"input         {spec}")
-    scale = "logits, read before the softmax" if description.pre_softmax else description.scale.value
+    scale = "logits, read before the last activation" if description.pre_softmax else description.scale.value
     limited = " (resolution limited)" if description.resolution_limited else ""
     echo(f"output        {description.output}: {scale}{limited}")
     kind = {"regression": "value", "multilabel": "label"}.get(description.task, "class")

@@ -16,7 +16,7 @@ from pmcore.reports.wrapping import LABEL, entry, paragraph, wrapped
 from pmcore.schema import AuditReport, InputPart, ModelPart, RolePart, Validity
 
 WIDTH = 84
-_OUTPUTS = {"pre-softmax": "logits (read before the softmax)"}
+_OUTPUTS = {"pre-softmax": "logits (read before the last activation)"}
 _PERSONAL = {"scores.csv", "scores.npz", "signals.npz"}
 _LIMITED = "resolution limited"
 _MARKS = {"warning": "WARNING: ", "invalid": "INVALID: ", "not checked": "not checked: ", "ok": ""}
@@ -102,7 +102,9 @@ def _input(part: InputPart) -> str:
 
 
 def _head(model: ModelPart) -> str:
-    kind = "values" if model.task == "regression" else "labels" if model.task == "multilabel" else "classes"
+    if model.task == "regression":
+        return f"{count(model.classes)} value{'' if model.classes == 1 else 's'}"
+    kind = "labels" if model.task == "multilabel" else "classes"
     limited = f" ({_LIMITED})" if model.resolution_limited else ""
     return f"{count(model.classes)} {kind}; {_OUTPUTS.get(model.output, model.output)}{limited}"
 
