@@ -9,6 +9,7 @@ import rich_click as click
 from pmcore.commands.arguments import audit_arguments, settings_of
 from pmcore.commands.output import echo
 from pmcore.errors import ExitCode
+from pmcore.numerals import count
 
 if TYPE_CHECKING:
     from pmcore.plan import Plan
@@ -48,11 +49,11 @@ def _echo_model(plan: Plan) -> None:
 def _echo_records(plan: Plan) -> None:
     for role, feed in plan.roles.feeds.items():
         origin = plan.roles.population_from if role.value == "population" else f"records of {feed.path}"
-        counted = origin if origin and origin[0].isdigit() else f"{len(feed)} {origin}"
+        counted = origin if origin and origin[0].isdigit() else f"{count(len(feed))} {origin}"
         _echo(LABELS[role.value], counted)
-    for pair, count in plan.roles.overlap.items():
-        if count:
-            _echo("overlap", f"{count} records in {pair}: the audit would be INVALID (see --drop-overlap)")
+    for pair, shared in plan.roles.overlap.items():
+        if shared:
+            _echo("overlap", f"{count(shared)} records in {pair}: the audit would be INVALID (see --drop-overlap)")
     for warning in plan.roles.warnings:
         _echo("warning", warning)
 
@@ -63,12 +64,12 @@ def _echo_attacks(plan: Plan) -> None:
     echo("")
     for planned in plan.attacks:
         options = ", ".join(f"{key}={value}" for key, value in resolved_options(planned.attack).items())
-        _echo("run", f"{planned.name}   {plan.queries_of(planned)} queries by itself")
+        _echo("run", f"{planned.name}   {count(plan.queries_of(planned))} queries by itself")
         if options:
             _echo("", options)
     for skipped in plan.skipped:
         _echo("skip", f"{skipped.name}: {skipped.reason}")
-    _echo("queries", f"{sum(plan.queries().values())} in all: one pass serves every attack")
+    _echo("queries", f"{count(sum(plan.queries().values()))} in all: one pass serves every attack")
 
 
 def _echo(label: str, text: str) -> None:
