@@ -123,7 +123,7 @@ def run(arguments: Sequence[str]) -> int:
         return _complain(f"{where}: {text[:1].lower()}{text[1:]} - choose another place", ExitCode.BAD_INPUT)
     except MemoryError:
         return _complain("out of memory - try a smaller --batch-size", ExitCode.MODEL_FAILED)
-    except Exception:
+    except Exception:  # whatever is left is ours to mend, and is shown whole
         traceback.print_exc()
         return _complain("this is a bug in pmcore; please report the lines above", ExitCode.BUG)
 
@@ -139,7 +139,7 @@ def _settle_streams() -> None:
 
 def _complain(complaint: str | AuditError, code: ExitCode) -> int:
     """Print one line for each complaint; what names from files hold can neither end a line nor steer a terminal."""
-    from pmcore.reports.words import printable
+    from pmcore.quoting import printable
 
     for line in getattr(complaint, "complaints", (str(complaint),)):
         print(f"pmcore: error: {printable(line)}", file=sys.stderr)

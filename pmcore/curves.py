@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pmcore.errors import InputError
-from pmcore.intervals import Counts, Floats, order_statistic_tpr, tail_error
+from pmcore.intervals import Counts, order_statistic_tpr, tail_error
+from pmcore.outputs import Floats
 from pmcore.statistics import SortedScores, allowed_false_positives
 
 

@@ -15,8 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import bdtr, bdtrik, betaincinv, expit, logit, ndtri
 
 from pmcore.errors import InputError
+from pmcore.outputs import Floats
 
-Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
 

@@ -89,7 +89,7 @@ def build(cls: type[T], options: Mapping[str, object], label: str) -> T:
         raise
     except ValueError as error:
         raise InputError(f"{label}: {_one_line(error)}") from error
-    except Exception as error:
+    except Exception as error:  # a constructor that others wrote can fail in any way
         raise PluginError(f"{label} cannot be made: {type(error).__name__}: {_one_line(error)}") from error
 
 

@@ -139,7 +139,7 @@ def make_plan(settings: AuditSettings, progress: Progress | None = None) -> Plan
             raise InputError("; ".join(f"attack {one.name!r} cannot run: {one.reason}" for one in skipped))
         wants_population = any(planned.needs.population for planned in running)
         roles = prepare_roles(tables, model.model, settings, wants_population=wants_population, progress=progress)
-    except BaseException:
+    except BaseException:  # Ctrl-C too must not leave the model open
         model.model.close()
         raise
     read = {name for planned in running for names in planned.needs.signals().values() for name in names}

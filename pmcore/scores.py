@@ -7,14 +7,13 @@ import io
 import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import IO, Any, BinaryIO
+from typing import IO, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic_core import to_json
 
-Array = NDArray[Any]
-Floats = NDArray[np.float64]
+from pmcore.outputs import Array, Floats
 
 _ROWS_PER_CHUNK = 16_384
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")

@@ -16,7 +16,6 @@ from numpy.typing import ArrayLike
 from pmcore.errors import InputError
 from pmcore.intervals import (
     Counts,
-    Floats,
     Interval,
     advantage_interval,
     auc_interval,
@@ -28,6 +27,7 @@ from pmcore.intervals import (
     tail_error,
 )
 from pmcore.numerals import count
+from pmcore.outputs import Floats
 
 UNBALANCED = 5
 """Ratio of the sides' records from which DeLong's interval alone covers too little."""

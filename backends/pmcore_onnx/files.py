@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pmcore.errors import InputError, UntrustedError
-from pmcore_onnx.escaping import printable
+from pmcore.quoting import printable
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto, TensorProto
@@ -52,7 +52,7 @@ def check_file(path: Path) -> None:
     if path.is_dir():
         inside = sorted(child.name for child in path.glob("*.onnx"))
         raise InputError(
-            f"{path}: is a folder; name the model inside it{f': {printable(inside[0])}' if inside else ''}"
+            f"{path}: is a folder; name the model inside it{f': {printable(str(inside[0]))}' if inside else ''}"
         )
     try:
         with path.open("rb") as file:
@@ -105,7 +105,7 @@ def tensors(model: ModelProto) -> Iterator[TensorProto]:
 
 def _check_data(path: Path, folder: Path, location: str, end: int) -> None:
     """Refuse a data file that is not in the folder, or has fewer bytes than `end`."""
-    shown = f"'{printable(location)}'"
+    shown = f"'{printable(str(location), 300)}'"
     try:
         file = (folder / location).resolve()
         inside = bool(location) and file.is_relative_to(folder)
@@ -171,6 +171,6 @@ def _number(text: str | None, path: Path) -> int:
         return 0
     if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS):
         raise InputError(
-            f"{path}: says '{printable(text)}' where its data file has a number of bytes; export the model again"
+            f"{path}: says '{printable(text, 60)}' where its data file has a number of bytes; export the model again"
         )
     return int(text)

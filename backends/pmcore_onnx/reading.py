@@ -10,7 +10,7 @@ import numpy as np
 
 from pmcore.errors import InputError
 from pmcore.interfaces import Array, Scale, Task
-from pmcore_onnx.escaping import printable
+from pmcore.quoting import printable
 from pmcore_onnx.head import Ending, Head
 
 _LIMITED = "Only probabilities could be read: very confident records tie (resolution limited)."
@@ -123,7 +123,7 @@ def check_shape(shape: Sequence[int | str | None], name: str, path: Path) -> int
     sizes = [size for size in shape[1:] if size != 1]
     known = [size for size in sizes if isinstance(size, int)]
     if len(known) > 1:
-        shown = ",".join("?" if size is None else printable(size) for size in shape)
+        shown = ",".join("?" if size is None else printable(str(size)) for size in shape)
         raise InputError(
             f"{path}: output {name!r} has shape [{shown}], which is not a classification head; sequences and maps "
             "of predictions cannot be audited yet: choose an output with one row per record (--output)"

@@ -14,8 +14,10 @@ from typing import Any
 
 from pmcore.errors import InputError, ModelError, OutOfMemory
 from pmcore.interfaces import Array
-from pmcore_onnx.escaping import printable
+from pmcore.quoting import printable
 
+LONGEST_MESSAGE = 300
+"""Characters of a message of the runtime that are shown."""
 _DEVICES = "auto, cpu, cuda, cuda:N, tensorrt, tensorrt:N"
 _PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -205,7 +207,7 @@ def _first_line(error: Exception) -> str:
     line = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
     for noise in _NOISE:
         line = noise.sub("", line)
-    return printable(line.strip())
+    return printable(line.strip(), LONGEST_MESSAGE)
 
 
 def _start(source: str | bytes, options: Any, wanted: Device, tf32: bool) -> Any:

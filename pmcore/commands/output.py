@@ -32,7 +32,7 @@ def standard_output() -> Iterator[None]:
 
 def echo(line: str = "") -> None:
     """Print one line; what names from files hold can neither end it nor steer a terminal."""
-    from pmcore.reports.words import printable
+    from pmcore.quoting import printable
 
     print(printable(line))
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pmcore.reports.words import level, printable
+from pmcore.quoting import printable
+from pmcore.reports.words import level
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

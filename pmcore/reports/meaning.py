@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 from pmcore.numerals import count
-from pmcore.reports.words import area, area_with_interval, level, people, printable
+from pmcore.quoting import printable
+from pmcore.reports.words import area, area_with_interval, level, people
 from pmcore.schema import AttackPart, AuditReport, Figure, TprFigure
 
 LOWER_BOUND = (

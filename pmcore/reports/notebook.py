@@ -6,9 +6,10 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from pmcore.numerals import count
+from pmcore.quoting import printable
 from pmcore.reports.meaning import LOWER_BOUND, in_words
 from pmcore.reports.results import NO_FIGURES, invalid_reasons, results
-from pmcore.reports.words import level, printable
+from pmcore.reports.words import level
 from pmcore.schema import AuditReport
 
 if TYPE_CHECKING:

@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from pmcore.quoting import printable
 from pmcore.reports.meaning import below_guessing, levels
-from pmcore.reports.words import access, area_with_interval, level, printable, rate_with_interval
+from pmcore.reports.words import access, area_with_interval, level, rate_with_interval
 from pmcore.schema import AttackPart, AuditReport, CalibratedPoint, TprFigure
 
 NO_FIGURES = "No figures are shown; the JSON report keeps them, marked invalid."

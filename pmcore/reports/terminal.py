@@ -9,9 +9,10 @@ from pathlib import PurePath
 from typing import TextIO
 
 from pmcore.numerals import count
+from pmcore.quoting import printable
 from pmcore.reports.meaning import LOWER_BOUND, in_words
 from pmcore.reports.results import NO_FIGURES, Results, invalid_reasons, results
-from pmcore.reports.words import level, printable, rate_with_interval
+from pmcore.reports.words import level, rate_with_interval
 from pmcore.reports.wrapping import LABEL, entry, paragraph, wrapped
 from pmcore.schema import AuditReport, InputPart, ModelPart, RolePart, Validity
 

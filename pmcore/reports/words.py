@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from pmcore.quoting import printable
+
 if TYPE_CHECKING:
     from pmcore.schema import Figure, Share
 
@@ -60,19 +62,3 @@ def people(fpr: float) -> int:
 def access(name: str) -> str:
     """Return what an attacker sees of the model, in words."""
     return printable(_ACCESS.get(name, name))
-
-
-def printable(text: str, longest: int | None = None) -> str:
-    """Return foreign text without control characters and lone surrogates, shortened in the middle.
-
-    Nothing that it holds can move a cursor, end a line or fail to be encoded.
-    """
-    clean = "".join(letter if letter.isprintable() else _escaped(letter) for letter in text)
-    if longest is None or len(clean) <= longest:
-        return clean
-    end = (longest - 1) // 2
-    return f"{clean[: longest - 1 - end]}…{clean[len(clean) - end :]}"
-
-
-def _escaped(letter: str) -> str:
-    return " " if letter in "\t\n\r" else ascii(letter)[1:-1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 
-from pmcore.reports.words import printable
+from pmcore.quoting import printable
 
 LABEL = 15
 """Columns of the label before a text."""

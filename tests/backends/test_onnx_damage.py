@@ -14,7 +14,6 @@ from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from pmcore.errors import AuditError, InputError, UntrustedError
 from pmcore.interfaces import Array, Layer
-from pmcore_onnx.escaping import printable
 from tests.backends.builders import (
     BIAS,
     CLASSES,
@@ -301,12 +300,6 @@ def test_names_in_complaints_carry_no_control_characters(tmp_path: Path, name: s
     with pytest.raises(AuditError) as caught:
         complain()
     assert str(caught.value).isprintable()
-
-
-def test_long_texts_are_shortened_and_odd_ones_escaped() -> None:
-    assert printable("a\nb\x1b") == r"a\nb\x1b"
-    assert printable("x" * 300) == "x" * 300
-    assert printable("x" * 301) == "x" * 297 + "..."
 
 
 def runs(monkeypatch: pytest.MonkeyPatch) -> list[object]:

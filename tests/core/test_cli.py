@@ -525,3 +525,35 @@ def test_a_pickle_is_refused_under_any_name(name: str, tmp_path: Path, capsys: p
     assert ended.code == 3
     assert "is a pickle" in ended.err
     assert "export" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("returned", "problem"),
+    [
+        ("None", "a NoneType instead of a float64 array"),
+        ("[1.0]", "a list instead of a float64 array"),
+        ("numpy.array(['a'])", "numbers instead of a float64 array"),
+        ("numpy.zeros(3)", "shape (3,) for"),
+        ("numpy.full(len(evidence.labels), numpy.nan)", "that are not finite"),
+    ],
+)
+def test_an_attack_that_returns_no_scores_is_named_with_what_it_returned(
+    returned: str, problem: str, case: Case, tmp_path: Path
+) -> None:
+    folder = quitting_plugin(tmp_path)
+    code = (folder / "quitter.py").read_text().replace("sys.exit(0)", f"return {returned}")
+    (folder / "quitter.py").write_text(f"import numpy\n{code}")
+    files = {"--members": "members.npz", "--non-members": "nonmembers.npz"}
+    given = [part for flag, name in files.items() for part in (flag, case.folder / name)]
+    ended = run_apart(
+        "audit",
+        case.folder / "model.onnx",
+        *given,
+        "--attack",
+        "quitter",
+        env={**os.environ, "PYTHONPATH": str(folder)},
+    )
+    assert ended.code == 2
+    (line,) = ended.complaints
+    assert "attack 'quitter' of quitter 1.0 gave" in line
+    assert problem in line

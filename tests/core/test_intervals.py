@@ -11,7 +11,6 @@ from scipy.stats import binom, binomtest
 
 from pmcore.errors import InputError
 from pmcore.intervals import (
-    Floats,
     advantage_interval,
     auc_interval,
     binomial_lower,
@@ -20,6 +19,7 @@ from pmcore.intervals import (
     order_statistic_tpr,
     proportion,
 )
+from pmcore.outputs import Floats
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from pmcore.curves import RocCurve, histogram, roc, roc_band, thin
 from pmcore.errors import InputError
-from pmcore.intervals import Floats
+from pmcore.outputs import Floats
 from pmcore.statistics import (
     SortedScores,
     TprAtFpr,

@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 
 from pmcore.numerals import count
+from pmcore.quoting import printable
 from pmcore.reports.meaning import in_words
 from pmcore.reports.notebook import render_html
 from pmcore.reports.plots import PlotsReport
 from pmcore.reports.results import results
 from pmcore.reports.terminal import print_report, render_terminal, wants_colour
-from pmcore.reports.words import area, level, people, printable, rate
+from pmcore.reports.words import area, level, people, rate
 from pmcore.schema import AuditReport, SkippedPart, Validity
 from tests.core.example_report import (
     attack_from_scores,
