@@ -12,15 +12,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pmcore.audit import Audit as Audit
     from pmcore.audit import AuditResult as AuditResult
+    from pmcore.callables import from_callable as from_callable
 
 __version__ = "0.1.0"
-__all__ = ["Audit", "AuditResult", "__version__"]
+__all__ = ["Audit", "AuditResult", "__version__", "from_callable"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the audit when it is first named, so that `import pmcore` costs next to nothing."""
+    """Import what is named here when it is first used, so that `import pmcore` costs next to nothing."""
     if name in ("Audit", "AuditResult"):
         from pmcore import audit
 
         return getattr(audit, name)
+    if name == "from_callable":
+        from pmcore import callables
+
+        return callables.from_callable
     raise AttributeError(f"module 'pmcore' has no attribute {name!r}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from pmcore.backend import title_of
 from pmcore.compose import CONFIDENCE, Findings, compose
 from pmcore.data import Progress, Role
 from pmcore.delivery import file_names, write
@@ -24,9 +26,6 @@ from pmcore.schema import AuditReport, Figures
 from pmcore.scores import RecordScores
 from pmcore.scoring import score_attack, seed_of
 from pmcore.settings import AuditSettings, read_settings
-
-SAMPLE = 32
-"""Records that the model sees before the first query, to settle what only data can tell."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,9 @@ class Audit:
     Parameters
     ----------
     config : an audit file, whose keys are joined with the arguments (arguments win)
-    settings : the fields of `pmcore.settings.AuditSettings`: model, members, non_members, attacks, ...
+    model : the path of a model file; or a model in memory: a torch or Keras module, a scikit-learn estimator, what
+        `pmcore.from_callable` returns, or any `pmcore.interfaces.Model`, which the audit closes when it is done
+    settings : the other fields of `pmcore.settings.AuditSettings`: members, non_members, attacks, ...
 
     Examples
     --------
@@ -72,8 +73,12 @@ class Audit:
     >>> result.report.attacks["population"].auc
     """
 
-    def __init__(self, *, config: Path | str | None = None, **settings: Any) -> None:
-        self.settings: AuditSettings = read_settings(settings, Path(config) if config is not None else None)
+    def __init__(self, *, config: Path | str | None = None, model: object = None, **settings: Any) -> None:
+        self._found = None if model is None or isinstance(model, str | os.PathLike) else model
+        if model is not None:
+            settings["model"] = model if self._found is None else title_of(model)
+        given = {key: os.fspath(value) if isinstance(value, os.PathLike) else value for key, value in settings.items()}
+        self.settings: AuditSettings = read_settings(given, Path(config) if config is not None else None)
 
     def plan(self, progress: Progress | None = None) -> Plan:
         """Load and check everything; ask the model nothing.
@@ -88,7 +93,7 @@ class Audit:
             All misfits together, one line each.
         """
         with surveyed_once():
-            return make_plan(self.settings, progress)
+            return make_plan(self.settings, progress, self._found)
 
     def run(self, progress: Progress | None = None, command: str | None = None) -> AuditResult:
         """Run the audit, and write the report if a folder was given.
@@ -141,9 +146,7 @@ class _Stages:
 
 
 def _prepare(plan: Plan) -> ModelDescription:
-    feed = plan.roles.feeds[Role.MEMBERS]
-    inputs, _ = feed.batch(0, min(SAMPLE, len(feed)))
-    plan.model.model.prepare(inputs)
+    plan.model.model.prepare(plan.roles.feeds[Role.MEMBERS].sample())
     return plan.model.model.describe()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pmcore.checksums import files_sha256
 from pmcore.errors import InputError
 from pmcore.interfaces import Array, Inputs, Reader, Table
 from pmcore.mapped import WINDOW, release, take
@@ -191,15 +191,3 @@ def reader_for(path: str, readers: Mapping[str, Reader]) -> Reader:
         raise InputError(f"{path}: no such file or folder - check the path")
     suffix = repr(place.suffix) if place.suffix else "a file without suffix"
     raise InputError(f"{path}: nothing reads {suffix} - known are {known}")
-
-
-def files_sha256(files: Sequence[Path]) -> str:
-    """Return the SHA-256 of one file, or of the lines "hash  name" of several, read in pieces."""
-    digests = []
-    for path in files:
-        with path.open("rb") as stream:
-            digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
-    if len(digests) == 1:
-        return digests[0]
-    lines = [f"{digest}  {path.name}\n" for digest, path in zip(digests, files, strict=True)]
-    return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()

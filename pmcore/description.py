@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from pmcore.outputs import Scale, Task
+
+
+class Precision(StrEnum):
+    """In which precision a model is asked.
+
+    "float32" computes as exactly as the file's own numbers allow. "deployed" takes what the runtime would take by
+    itself where the model is served: bfloat16 on some CPUs, TF32 on some GPUs.
+    """
+
+    FLOAT32 = "float32"
+    DEPLOYED = "deployed"
 
 
 @dataclass(frozen=True)
@@ -82,9 +94,13 @@ class LoadOptions:
     threads : threads of the runtime, or None for its own choice
     output : name of the output that holds the predictions, where the model has several
     task : the task head, where the model alone does not tell
+    precision : "float32", or "deployed" for what the runtime takes by itself
+    trust_model : "sha256:..." of a model that may run code of its own when it is loaded; see `pmcore.trust`
     """
 
     device: str = "auto"
     threads: int | None = None
     output: str | None = None
     task: Task | None = None
+    precision: Precision = Precision.FLOAT32
+    trust_model: str | None = None

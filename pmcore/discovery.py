@@ -63,7 +63,7 @@ class Discovery:
 
 def discover(
     description: ModelDescription,
-    model_path: Path,
+    model_path: Path | None,
     inputs: Inputs,
     path: str,
     given: PreprocessingSettings | None = None,
@@ -75,7 +75,7 @@ def discover(
 
     Parameters
     ----------
-    model_path : the model's file or folder
+    model_path : the model's file or folder, or None for a model in memory
     inputs : the records, (n, ...) per key; shapes, types and a few values are looked at
     path : where the records come from, for messages
     given : what the user or the audit file says
@@ -132,7 +132,7 @@ def bind_inputs(description: ModelDescription, keys: Sequence[str], path: str) -
 
 def _sources(
     description: ModelDescription,
-    model_path: Path,
+    model_path: Path | None,
     sample: Array,
     where: str,
     given: PreprocessingSettings | None,
@@ -144,7 +144,7 @@ def _sources(
         yield Found(given, "given")
     metadata = description.properties
     if METADATA_KEY in metadata:
-        place = f"{model_path}: metadata {METADATA_KEY}"
+        place = f"{model_path or 'model'}: metadata {METADATA_KEY}"
         settings = PreprocessingSettings.parse(_json(metadata[METADATA_KEY], place), place)
         known = known or settings.states_values
         yield Found(settings, "model metadata")
@@ -152,6 +152,8 @@ def _sources(
         found = from_onnx_metadata(metadata, sample)
         known = found.settings.states_values
         yield Found(found.settings, "model metadata", found.warning)
+    if model_path is None:
+        return
     folder = model_path if model_path.is_dir() else model_path.parent
     if not known and (folder / IMAGE_PROCESSOR).is_file():
         place = str(folder / IMAGE_PROCESSOR)

@@ -8,6 +8,9 @@ from pmcore.data import Records
 from pmcore.discovery import Discovery
 from pmcore.interfaces import Array, Inputs
 
+SAMPLE = 32
+"""Records that the model sees before the first query, to settle what only data can tell."""
+
 
 @dataclass(frozen=True)
 class Feed:
@@ -34,3 +37,8 @@ class Feed:
         inputs, labels = self.records.batch(start, stop)
         steps = self.discovery.inputs
         return {name: steps[name].apply(inputs[key]) for name, key in self.discovery.binding.items()}, labels
+
+    def sample(self) -> Inputs:
+        """Return model inputs of the first few records, for `Model.prepare`."""
+        inputs, _ = self.batch(0, min(SAMPLE, len(self)))
+        return inputs

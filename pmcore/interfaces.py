@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pmcore.description import Layer, LoadOptions, ModelDescription, TensorSpec
+from pmcore.description import Layer, LoadOptions, ModelDescription, Precision, TensorSpec
 from pmcore.errors import AuditError
 from pmcore.evidence import Access, Evidence, Needs, PValues
 from pmcore.outputs import (
@@ -51,6 +51,7 @@ __all__ = [
     "Needs",
     "Outputs",
     "PValues",
+    "Precision",
     "Reader",
     "Report",
     "Scale",
@@ -99,6 +100,24 @@ class Model(ABC):
             The runtime cannot run it (unknown operator, device not available).
         """
 
+    @classmethod
+    def wraps(cls, model: object) -> bool:
+        """Tell whether an object in memory is a model of this framework; imports no framework to find out."""
+        return False
+
+    @classmethod
+    def wrap(cls, model: Any, options: LoadOptions) -> Self:
+        """Take a model that is in memory, such as a module; it is asked as it stands and never changed.
+
+        Raises
+        ------
+        InputError
+            It has no predictions that can be read.
+        ModelError
+            The device is not available.
+        """
+        raise AuditError(f"{cls.__name__} reads models from files alone")
+
     @abstractmethod
     def describe(self) -> ModelDescription:
         """Return what the model is. May be refined by `prepare`; stable after it."""
@@ -128,6 +147,13 @@ class Model(ABC):
     def files(self) -> tuple[Path, ...]:
         """Return the files that hold the model besides its source, such as external weights."""
         return ()
+
+    def sha256(self) -> str | None:
+        """Return a SHA-256 of what a model in memory computes with, or None where that cannot be told.
+
+        Models from files are told apart by their files.
+        """
+        return None
 
     @classmethod
     def write_dense(cls, path: Path, weights: Sequence[Array], biases: Sequence[Array]) -> None:
@@ -277,6 +303,19 @@ class Reader(ABC):
         InputError
             The file is missing, damaged, holds objects, or lacks a key; the message names all three.
         """
+
+    @classmethod
+    def write(cls, path: Path, inputs: Inputs, labels: Array) -> None:
+        """Write records as a file (or folder) of this format, the labels under the key "y".
+
+        The checks of readers make their files this way.
+
+        Raises
+        ------
+        AuditError
+            The format, or this writer, has no place for such arrays.
+        """
+        raise AuditError(f"{cls.__name__} cannot write records")
 
 
 class Trainer(ABC):

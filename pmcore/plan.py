@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from pmcore import registry
-from pmcore.backend import LoadedModel, load_model
+from pmcore.backend import LoadedModel, Loading, load_model, wrap_model
 from pmcore.data import Progress, Role
 from pmcore.errors import Complaints, InputError
 from pmcore.evidence import PLAIN, Source
@@ -101,8 +101,12 @@ class Plan:
         yield from (form.plugin for form in self.reports)
 
 
-def make_plan(settings: AuditSettings, progress: Progress | None = None) -> Plan:
+def make_plan(settings: AuditSettings, progress: Progress | None = None, found: object | None = None) -> Plan:
     """Load and check everything that an audit needs; ask the model nothing.
+
+    Parameters
+    ----------
+    found : a model in memory, which is audited instead of the file that the settings name
 
     Raises
     ------
@@ -114,21 +118,14 @@ def make_plan(settings: AuditSettings, progress: Progress | None = None) -> Plan
     if settings.out is not None:
         with complaints.collect():
             check_folder(Path(settings.out), settings.force)
-            _keep_inputs_out_of(Path(settings.out), settings)
+            _keep_inputs_out_of(Path(settings.out), settings, in_memory=found is not None)
     attacks = _load_attacks(settings, policy, complaints)
     signals = _load_signals(attacks, policy, complaints)
     reports = _load_reports(settings, policy, complaints)
     model = None
     with complaints.collect():
-        model = load_model(
-            settings.model,
-            policy,
-            backend=settings.backend,
-            device=settings.device,
-            threads=settings.threads,
-            output=settings.output,
-            task=settings.task,
-        )
+        loading = Loading(**{f.name: getattr(settings, f.name) for f in fields(Loading)})
+        model = load_model(settings.model, policy, loading) if found is None else wrap_model(found, policy, loading)
     tables = read_roles(settings, policy, complaints)
     complaints.raise_any()
     assert model is not None
@@ -138,7 +135,9 @@ def make_plan(settings: AuditSettings, progress: Progress | None = None) -> Plan
         if not running:
             raise InputError("; ".join(f"attack {one.name!r} cannot run: {one.reason}" for one in skipped))
         wants_population = any(planned.needs.population for planned in running)
-        roles = prepare_roles(tables, model.model, settings, wants_population=wants_population, progress=progress)
+        roles = prepare_roles(
+            tables, model.model, model.source, settings, wants_population=wants_population, progress=progress
+        )
     except BaseException:  # Ctrl-C too must not leave the model open
         model.model.close()
         raise
@@ -168,10 +167,10 @@ def attacks_possible(model: Model, policy: PluginPolicy) -> Iterator[tuple[str, 
             yield plugin.name, str(complaints.errors[0])
 
 
-def _keep_inputs_out_of(out: Path, settings: AuditSettings) -> None:
+def _keep_inputs_out_of(out: Path, settings: AuditSettings, in_memory: bool) -> None:
     """Refuse an output folder that holds what is audited: a report must never take the place of an input."""
     given = {
-        "model": settings.model,
+        "model": "" if in_memory else settings.model,
         "members": settings.members,
         "non_members": settings.non_members,
         "population": settings.population or "",

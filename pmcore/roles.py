@@ -96,6 +96,7 @@ def read_roles(settings: AuditSettings, policy: PluginPolicy, complaints: Compla
 def prepare_roles(
     tables: Mapping[Role, Records],
     model: Model,
+    source: Path | None,
     settings: AuditSettings,
     *,
     wants_population: bool,
@@ -106,6 +107,7 @@ def prepare_roles(
     Parameters
     ----------
     tables : the records as read
+    source : the model's file or folder, beside which preprocessing may be written down; None if it has none
     wants_population : whether some attack reads population records
 
     Raises
@@ -113,7 +115,7 @@ def prepare_roles(
     AuditError
         Records do not fit the model; all of it together.
     """
-    description = model.describe()
+    description = _described(model, tables[Role.MEMBERS], source, settings)
     complaints = Complaints()
     feeds: dict[Role, Feed] = {}
     warnings: dict[str, None] = {}
@@ -121,7 +123,7 @@ def prepare_roles(
         if role is Role.POPULATION and not wants_population:
             continue
         with complaints.collect():
-            feeds[role] = _feed(records, description, settings, warnings)
+            feeds[role] = _feed(records, description, source, settings, warnings)
     if settings.expected_accuracy is not None and description.task is Task.REGRESSION:
         with complaints.collect():
             raise InputError("expected_accuracy: the model is a regression and has none - leave it out")
@@ -163,9 +165,25 @@ def _by_digest(*several: Records) -> NDArray[np.intp]:
     return order
 
 
-def _feed(records: Records, description: ModelDescription, settings: AuditSettings, warnings: dict[str, None]) -> Feed:
+def _described(model: Model, members: Records, source: Path | None, settings: AuditSettings) -> ModelDescription:
+    """Return what the model is; one that does not know its number of classes is asked about a few records."""
+    description = model.describe()
+    if description.classes == 0:
+        found = discover(description, source, members.inputs, members.path, settings.preprocessing)
+        model.prepare(Feed(members, found).sample())
+        description = model.describe()
+    return description
+
+
+def _feed(
+    records: Records,
+    description: ModelDescription,
+    source: Path | None,
+    settings: AuditSettings,
+    warnings: dict[str, None],
+) -> Feed:
     checked = check_labels(records.labels, description.task, description.classes, records.path, settings.y_key)
-    found = discover(description, Path(settings.model), records.inputs, records.path, settings.preprocessing)
+    found = discover(description, source, records.inputs, records.path, settings.preprocessing)
     warnings.update(dict.fromkeys(found.warnings))
     records = replace(records, labels=checked.labels, notes=(*records.notes, *checked.notes))
     return Feed(records, found)

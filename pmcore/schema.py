@@ -61,7 +61,7 @@ class ModelPart(Part):
     """The audited model, as it really ran."""
 
     path: str
-    sha256: str
+    sha256: str | None = Field(description="null for a model in memory that cannot be told apart, such as a function")
     backend: str
     runtime: str
     device: str

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
+from pmcore.description import Precision
 from pmcore.errors import InputError, Misfits
 from pmcore.outputs import Task
 from pmcore.preprocessing import PreprocessingSettings
@@ -45,6 +46,13 @@ class AuditSettings(BaseModel):
     y_key: str = Field("y", description="name of the labels in the data files")
     output: str | None = Field(None, description="output of the model that holds the predictions")
     task: Task | None = Field(None, description="multiclass, binary, multilabel or regression")
+    precision: Precision | None = Field(None, description="float32, or deployed for what the runtime takes by itself")
+    trust_model: str | None = Field(
+        None, description="sha256:… of a model file that may run code of its own when it is loaded"
+    )
+    model_class: str | None = Field(
+        None, description="package.module:factory that makes the model, for files that hold weights alone"
+    )
     preprocessing: PreprocessingSettings | None = Field(None, description="what the model's inputs went through")
     drop_overlap: bool = Field(False, description="drop records that two roles share, instead of INVALID")
     save_signals: bool = Field(False, description="write every signal to signals.npz")

@@ -1,5 +1,5 @@
 """The ONNX Runtime backend: audits a model as it is shipped, on the runtime that serves it."""
 
-from pmcore_onnx.model import OnnxModel, OnnxOptions
+from pmcore_onnx.model import OnnxModel
 
-__all__ = ["OnnxModel", "OnnxOptions"]
+__all__ = ["OnnxModel"]

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from scipy.special import expit, log_softmax, softmax
-
 from pmcore.errors import InputError, ModelError
-from pmcore.interfaces import Array, Floats
+from pmcore.heads import Ending, Head
 from pmcore_onnx.graph import Graph, attribute
 
 if TYPE_CHECKING:
@@ -27,62 +23,19 @@ _CLASSIFIERS = frozenset({"LinearClassifier", "TreeEnsembleClassifier"})
 _FLOATS = frozenset({1, 10, 11, 16})
 
 
-class Ending(StrEnum):
-    """How a model turns its scores into the predictions that it returns."""
-
-    NONE = "none"
-    SOFTMAX = "softmax"
-    LOG_SOFTMAX = "log-softmax"
-    SIGMOID = "sigmoid"
-    COMPLEMENT = "two columns of one sigmoid"
-
-    def scores(self, before: Array) -> Array:
-        """Return the scores (b, k) behind the predictions: one column where two are of one sigmoid."""
-        return before[:, -1:] if self is Ending.COMPLEMENT else before
-
-    def apply(self, before: Array) -> Floats:
-        """Return what the activation makes of the tensor before it, (b, k) float64."""
-        wide: Floats = before.astype(np.float64)
-        if self is Ending.SOFTMAX:
-            wide = softmax(wide, axis=1)
-        elif self is Ending.LOG_SOFTMAX:
-            wide = log_softmax(wide, axis=1)
-        elif self is Ending.SIGMOID:
-            wide = expit(wide)
-        elif self is Ending.COMPLEMENT:
-            wide = np.hstack([expit(-wide[:, -1:]), expit(wide[:, -1:])])
-        return wide
-
-
 @dataclass(frozen=True)
-class Head:
-    """What the graph says about its predictions.
+class GraphHead(Head):
+    """The head of an ONNX graph.
 
     Parameters
     ----------
-    output : the tensor that the model returns as predictions
-    before : the tensor before its last activation, or None where there is none or it cannot be read
-    ending : the activation between the two
     raw : the classifier output whose untransformed scores `before` is to name: that tensor must be made
-    probabilities : whether the graph says that `output` holds probabilities that cannot be traced to scores
-    regressor : whether the graph ends in an operator that predicts values
-    notes : what a reader of the report must know
     """
 
-    output: str
-    before: str | None = None
-    ending: Ending = Ending.NONE
     raw: str | None = None
-    probabilities: bool = False
-    regressor: bool = False
-    notes: tuple[str, ...] = ()
-
-    def without_step(self) -> Head:
-        """Return the same head, read after its activation."""
-        return replace(self, before=None, raw=None, ending=Ending.NONE, probabilities=False)
 
 
-def find_head(graph: Graph, wanted: str | None, path: Path) -> Head:
+def find_head(graph: Graph, wanted: str | None, path: Path) -> GraphHead:
     """Choose the output that holds the predictions and look behind it.
 
     Parameters
@@ -129,52 +82,58 @@ def find_head(graph: Graph, wanted: str | None, path: Path) -> Head:
     )
 
 
-def trace(graph: Graph, output: str) -> Head:
+def trace(graph: Graph, output: str) -> GraphHead:
     """Walk back from a tensor to the activation that made it."""
     node = graph.producers.get(output)
     if node is not None and node.op_type == "ZipMap":
         output = node.input[0]
     origin = graph.origin(output, _PASS)
     if origin.node is None:
-        return Head(output)
+        return GraphHead(output)
     head = _ended(graph, origin.node, origin.name, output)
     if "Normalizer" in origin.passed and head.ending is not Ending.SOFTMAX:
-        return Head(output, probabilities=True)
+        return GraphHead(output, probabilities=True)
     return head
 
 
-def _ended(graph: Graph, node: NodeProto, name: str, output: str) -> Head:
+def _ended(graph: Graph, node: NodeProto, name: str, output: str) -> GraphHead:
     kind = node.op_type
     simple = {"Softmax": Ending.SOFTMAX, "LogSoftmax": Ending.LOG_SOFTMAX, "Sigmoid": Ending.SIGMOID}
     if kind in simple:
-        return Head(output, node.input[0], simple[kind])
+        return GraphHead(output, node.input[0], simple[kind])
     if kind == "Exp" and _is_log_probability(graph, node.input[0]):
-        return Head(output, node.input[0], Ending.SOFTMAX)
+        return GraphHead(output, node.input[0], Ending.SOFTMAX)
     if kind == "Div" and (exponent := _decomposed_softmax(graph, node)) is not None:
-        return Head(output, exponent, Ending.SOFTMAX)
+        return GraphHead(output, exponent, Ending.SOFTMAX)
     if kind == "Concat" and (score := _one_sigmoid(graph, node)) is not None:
-        return Head(output, score, Ending.COMPLEMENT)
+        return GraphHead(output, score, Ending.COMPLEMENT)
     if kind in _CLASSIFIERS and len(node.output) > 1 and name == node.output[1]:
         return _classifier(node, output)
-    return Head(output, regressor=kind in _REGRESSORS, probabilities=kind == "SVMClassifier")
+    return GraphHead(output, regressor=kind in _REGRESSORS, probabilities=kind == "SVMClassifier")
 
 
-def _classifier(node: NodeProto, output: str) -> Head:
+def _classifier(node: NodeProto, output: str) -> GraphHead:
     transform = attribute(node, "post_transform")
     kind = transform.s.decode(errors="replace") if transform is not None else "NONE"
     if kind == "NONE":
-        return Head(output, probabilities=node.op_type == "TreeEnsembleClassifier")
+        return GraphHead(output, probabilities=node.op_type == "TreeEnsembleClassifier")
     labels = [found for found in node.attribute if found.name.startswith("classlabels_")]
     classes = max((len(found.ints) + len(found.strings) for found in labels), default=0)
     text = any(found.strings for found in labels)
     notes = ("Classes are counted by position; the file names them by text.",) if text else ()
     raw = node.output[1]
     if kind == "SOFTMAX":
-        return Head(output, f"{raw}_before_transform", Ending.SOFTMAX, raw, notes=notes)
+        return _scores_of(output, raw, Ending.SOFTMAX, notes)
     if kind == "LOGISTIC":
         ending = Ending.COMPLEMENT if classes == 2 else Ending.SIGMOID
-        return Head(output, f"{raw}_before_transform", ending, raw, notes=notes)
-    return Head(output, probabilities=True, notes=notes)
+        return _scores_of(output, raw, ending, notes)
+    return GraphHead(output, probabilities=True, notes=notes)
+
+
+def _scores_of(output: str, raw: str, ending: Ending, notes: tuple[str, ...]) -> GraphHead:
+    """Return the head of a classifier that transforms its scores itself; which way it does, data must confirm."""
+    others = tuple(e for e in (Ending.COMPLEMENT, Ending.SOFTMAX, Ending.SIGMOID) if e is not ending)
+    return GraphHead(output, f"{raw}_before_transform", ending, others, notes=notes, raw=raw)
 
 
 def _decomposed_softmax(graph: Graph, node: NodeProto) -> str | None:
@@ -206,7 +165,7 @@ def _is_log_probability(graph: Graph, name: str) -> bool:
     return below is not None and below.op_type == "ReduceLogSumExp"
 
 
-def _behind(graph: Graph, value: ValueInfoProto) -> Head | None:
+def _behind(graph: Graph, value: ValueInfoProto) -> GraphHead | None:
     """Return the head of an output of any type: of labels, that of the scores that they were chosen by."""
     if _is_float(graph, value):
         return trace(graph, value.name)

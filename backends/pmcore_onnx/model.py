@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 from pmcore.errors import AuditError, InputError
+from pmcore.heads import Head, rows
+from pmcore.intake import Intake
 from pmcore.interfaces import (
     Array,
     Inputs,
@@ -16,16 +18,17 @@ from pmcore.interfaces import (
     Model,
     ModelDescription,
     Outputs,
+    Precision,
     Want,
 )
+from pmcore.reading import Reading, presume, settle
+from pmcore.trial import count_columns, same_answers
 from pmcore_onnx.dense import write_dense
-from pmcore_onnx.feeding import Feed, read_feed
+from pmcore_onnx.feeding import read_intake
 from pmcore_onnx.files import external_files, looks_like_onnx
 from pmcore_onnx.graph import Graph, drop_weights, read_model
-from pmcore_onnx.head import Head, find_head
+from pmcore_onnx.head import find_head
 from pmcore_onnx.layers import LayerTable, precision_of, read_layers
-from pmcore_onnx.probing import count_columns, same_answers
-from pmcore_onnx.reading import Reading, presume, rows, settle
 from pmcore_onnx.rewrite import Edit, edited, is_as_it_stands
 from pmcore_onnx.session import Device, Session, Settings, open_session
 
@@ -33,18 +36,6 @@ _SAMPLE = 32
 """Records that are looked at before the first query."""
 _VERIFIED = 8
 """Records that must be answered as before when a fixed batch is made free."""
-
-
-@dataclass(frozen=True)
-class OnnxOptions(LoadOptions):
-    """Options of the ONNX Runtime backend.
-
-    Parameters
-    ----------
-    tf32 : whether CUDA may round the inputs of matrix products to TF32; if not, figures are float32's
-    """
-
-    tf32: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,7 +51,6 @@ class _Facts:
 class OnnxModel(Model):
     """A model in an ONNX file, run by ONNX Runtime; one that ends in probabilities is read before them."""
 
-    options: ClassVar[type[LoadOptions]] = OnnxOptions
     suffixes: ClassVar[tuple[str, ...]] = (".onnx",)
 
     def __init__(
@@ -70,7 +60,7 @@ class OnnxModel(Model):
         settings: Settings,
         edit: Edit,
         session: Session,
-        feed: Feed,
+        intake: Intake,
         head: Head,
         reading: Reading,
         facts: _Facts,
@@ -80,11 +70,11 @@ class OnnxModel(Model):
         self._settings = settings
         self._edit = edit
         self._session: Session | None = session
-        self._feed = feed
+        self._intake = intake
         self._head = head
         self._reading = reading
         self._facts = facts
-        self._batch_notes = feed.notes
+        self._batch_notes = intake.notes
         self._table: LayerTable | None = None
         self._deeper: dict[tuple[str, ...], Session] = {}
 
@@ -96,10 +86,9 @@ class OnnxModel(Model):
     @classmethod
     def load(cls, source: Path, options: LoadOptions) -> Self:
         """Load a model; see `Model.load`. The file is never changed, and nothing is written."""
-        tf32 = options.tf32 if isinstance(options, OnnxOptions) else False
         if options.threads is not None and options.threads < 1:
             raise InputError(f"threads {options.threads} cannot be had; give a number from 1 on, or none")
-        settings = Settings(Device.parse(options.device), options.threads, tf32)
+        settings = Settings(Device.parse(options.device), options.threads, options.precision is Precision.DEPLOYED)
         model = read_model(source)
         import onnxruntime
 
@@ -121,10 +110,11 @@ class OnnxModel(Model):
         payload = None if is_as_it_stands(graph, edit) else edited(model, edit, source)
         del graph, model
         session = open_session(source, settings, payload)
-        feed = read_feed(session.runtime, (head.output,), source)
-        columns = count_columns(session, feed, wanted, source)
+        intake = read_intake(session.runtime, (head.output,), source)
+        declared = {value.name: tuple(value.shape or ()) for value in session.runtime.get_outputs()}
+        columns = count_columns(session, intake, wanted, declared, source)
         reading = presume(head, columns, options.task, source)
-        return cls(source, options, settings, edit, session, feed, head, reading, facts)
+        return cls(source, options, settings, edit, session, intake, head, reading, facts)
 
     @classmethod
     def write_dense(cls, path: Path, weights: Sequence[Array], biases: Sequence[Array]) -> None:
@@ -139,7 +129,7 @@ class OnnxModel(Model):
         """Return what the model is; before `prepare`, as far as its graph tells."""
         reading = self._reading
         return ModelDescription(
-            inputs=self._feed.specs,
+            inputs=self._intake.specs,
             task=reading.task,
             classes=reading.classes,
             output=reading.tensor,
@@ -149,7 +139,7 @@ class OnnxModel(Model):
             runtime=self._facts.runtime,
             pre_softmax=reading.tensor != self._head.output,
             resolution_limited=reading.limited,
-            batch=self._feed.batch,
+            batch=self._intake.batch,
             properties=self._facts.properties,
             notes=(*reading.notes, *self._batch_notes),
         )
@@ -160,16 +150,16 @@ class OnnxModel(Model):
         records = min((len(array) for array in some.values()), default=0)
         if records == 0:
             return
-        if self._feed.batch is not None and records > 1:
+        if self._intake.batch is not None and records > 1:
             self._free_batch(some)
-        answers = self._feed.ask(self._open(), self._edit.outputs, some)
+        answers = self._intake.ask(self._open(), self._edit.outputs, some)
         flat = [rows(a, records, n, self._path) for a, n in zip(answers, self._edit.outputs, strict=True)]
         before = flat[0] if len(flat) > 1 else None
         self._reading = settle(self._head, before, flat[-1], self._options.task, self._path)
 
     def predict(self, inputs: Inputs) -> Array:
         """Return predictions, shape (b, k), in their own type; float16 is widened to float32."""
-        (answer,) = self._feed.ask(self._open(), (self._reading.tensor,), inputs)
+        (answer,) = self._intake.ask(self._open(), (self._reading.tensor,), inputs)
         records = len(next(iter(inputs.values())))
         return self._reading.scores(answer, records, self._path)
 
@@ -180,7 +170,7 @@ class OnnxModel(Model):
     def activations(self, inputs: Inputs, layers: Sequence[str]) -> Mapping[str, Array]:
         """Return the outputs of layers that are given by name or by index, each (b, ...)."""
         tensors = self._tensors(layers)
-        answers = self._feed.ask(self._looking_at(tensors), tuple(tensors.values()), inputs)
+        answers = self._intake.ask(self._looking_at(tensors), tuple(tensors.values()), inputs)
         return dict(zip(tensors, answers, strict=True))
 
     def ask(self, inputs: Inputs, labels: Array, want: Want) -> Outputs:
@@ -189,7 +179,7 @@ class OnnxModel(Model):
             return super().ask(inputs, labels, want)
         tensors = self._tensors(sorted(want.activations))
         names = tuple(dict.fromkeys((self._reading.tensor, *tensors.values())))
-        answers = dict(zip(names, self._feed.ask(self._looking_at(tensors), names, inputs), strict=True))
+        answers = dict(zip(names, self._intake.ask(self._looking_at(tensors), names, inputs), strict=True))
         return Outputs(
             task=self._reading.task,
             scale=self._reading.scale,
@@ -231,19 +221,19 @@ class OnnxModel(Model):
     def _free_batch(self, sample: Inputs) -> None:
         """Replace the session by one whose batch is free, if it answers each record as the fixed one does."""
         sample = {name: array[:_VERIFIED] for name, array in sample.items()}
-        edit = replace(self._edit, free_batch=self._feed.batch)
-        expected = self._feed.ask(self._open(), edit.outputs, sample)
+        edit = replace(self._edit, free_batch=self._intake.batch)
+        expected = self._intake.ask(self._open(), edit.outputs, sample)
         try:
             payload = edited(read_model(self._path), edit, self._path)
             session = open_session(self._path, self._settings, payload)
-            feed = read_feed(session.runtime, (self._head.output,), self._path)
-            found = feed.ask(session, edit.outputs, sample)
+            intake = read_intake(session.runtime, (self._head.output,), self._path)
+            found = intake.ask(session, edit.outputs, sample)
         except AuditError:
             return
-        if feed.batch is None and not feed.single and all(map(same_answers, found, expected)):
+        if intake.batch is None and not intake.single and all(map(same_answers, found, expected)):
             self._batch_notes = (
-                f"The file's fixed batch of {self._feed.batch} was made free; "
+                f"The file's fixed batch of {self._intake.batch} was made free; "
                 f"{len(expected[0])} records are answered as before.",
             )
-            self._session, self._feed, self._edit = session, feed, edit
+            self._session, self._intake, self._edit = session, intake, edit
             self._deeper.clear()

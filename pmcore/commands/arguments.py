@@ -40,7 +40,17 @@ click.rich_click.OPTION_GROUPS = {
         {"name": "Attacks", "options": ["--attack", "--fpr", "--seed"]},
         {
             "name": "Model",
-            "options": ["--backend", "--device", "--threads", "--batch-size", "--output", "--task"],
+            "options": [
+                "--backend",
+                "--device",
+                "--precision",
+                "--threads",
+                "--batch-size",
+                "--output",
+                "--task",
+                "--model-class",
+                "--trust-model",
+            ],
         },
         {
             "name": "Report",
@@ -95,12 +105,23 @@ _OPTIONS = (
     click.option("--fpr", metavar="A,B,…", help="False-positive rates to report. Default: 0.1,0.01,0.001."),
     click.option("--seed", metavar="N", help="Fixes everything that is drawn. Default: 0."),
     click.option("--backend", metavar="NAME[:option=value,…]", help="Default: found from the file."),
-    click.option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, tensorrt. Default: auto."),
+    click.option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, gpu, npu, … Default: auto."),
     click.option("--threads", metavar="N", help="Threads of the runtime. Default: its own choice."),
     click.option("--batch-size", metavar="N", help="Records per query, or auto (the default)."),
     click.option("--output", metavar="NAME", help="Output that holds the predictions. Default: found in the graph."),
     click.option(
         "--task", metavar="NAME", help="multiclass, binary, multilabel or regression. Default: from the model."
+    ),
+    click.option(
+        "--precision",
+        metavar="NAME",
+        help="float32, or deployed for what the runtime takes by itself. Default: float32.",
+    ),
+    click.option(
+        "--model-class", metavar="MODULE:FACTORY", help="Function or class that makes the model, for weights alone."
+    ),
+    click.option(
+        "--trust-model", metavar="sha256:…", help="Vouch for a model file that may run code when it is loaded."
     ),
     click.option("--out", metavar="DIR", help="Folder for the report. Without it, nothing is written."),
     click.option("--force", is_flag=True, default=None, help="Write into a folder that is not empty."),

@@ -8,7 +8,7 @@ import rich_click as click
 
 from pmcore.commands.output import echo
 from pmcore.installed import PluginPolicy
-from pmcore.interfaces import Model, ModelDescription
+from pmcore.interfaces import Model, ModelDescription, Precision
 
 
 @click.command(name="inspect")
@@ -17,6 +17,9 @@ from pmcore.interfaces import Model, ModelDescription
 @click.option("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:1, tensorrt.")
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Threads of the runtime.")
 @click.option("--output", metavar="NAME", help="Output of the model that holds the predictions.")
+@click.option("--precision", type=click.Choice(["float32", "deployed"]), help="Default: float32.")
+@click.option("--trust-model", metavar="sha256:…", help="Vouch for a model that may run code when it is loaded.")
+@click.option("--model-class", metavar="MODULE:FACTORY", help="What makes the model, for files of weights alone.")
 @click.option("--no-third-party", is_flag=True, help="Load no plugin of another distribution.")
 @click.option("--debug", is_flag=True, help="Show the traceback of every error.")
 def command(
@@ -26,6 +29,9 @@ def command(
     device: str,
     threads: int | None,
     output: str | None,
+    precision: str | None,
+    trust_model: str | None,
+    model_class: str | None,
     no_third_party: bool,
     debug: bool,
 ) -> int:
@@ -33,12 +39,21 @@ def command(
 
     No records are needed: where something shows only in the answers, the model is asked about noise.
     """
-    from pmcore.backend import load_model
+    from pmcore.backend import Loading, load_model
     from pmcore.installed import policy_from_environment
     from pmcore.probe import prepare_on_noise
 
     policy = policy_from_environment(os.environ, no_third_party)
-    loaded = load_model(model, policy, backend=backend, device=device, threads=threads, output=output)
+    loading = Loading(
+        backend=backend,
+        device=device,
+        threads=threads,
+        output=output,
+        precision=Precision(precision) if precision is not None else None,
+        trust_model=trust_model,
+        model_class=model_class,
+    )
+    loaded = load_model(model, policy, loading)
     note = prepare_on_noise(loaded.model)
     description = loaded.model.describe()
     echo(f"model         {loaded.path}")

@@ -82,7 +82,7 @@ def _header(report: AuditReport, width: int) -> list[str]:
     model = report.model
     version = report.run.versions.get("pmcore", "")
     running = ", ".join(filter(None, (model.runtime, model.device, model.precision)))
-    title = [f"pmcore {version}".strip(), _file_name(model.path), f"sha256 {model.sha256[:8]}…", running]
+    title = [f"pmcore {version}".strip(), _file_name(model.path), _identity(model), running]
     lines = wrapped("   ".join(printable(part) for part in title), width, "", " " * LABEL)
     lines += entry("inputs", f"{', '.join(map(_input, model.inputs))}; {_head(model)}", width)
     steps = ", ".join(model.preprocessing.steps) or "none"
@@ -95,6 +95,10 @@ def _header(report: AuditReport, width: int) -> list[str]:
     for note in [*notes, *_role_notes(report)]:
         lines += entry("note", note, width)
     return lines
+
+
+def _identity(model: ModelPart) -> str:
+    return "no sha256" if model.sha256 is None else f"sha256 {model.sha256[:8]}…"
 
 
 def _input(part: InputPart) -> str:

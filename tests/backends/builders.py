@@ -10,8 +10,8 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from pmcore.interfaces import Array, Floats, Task
-from pmcore_onnx import OnnxModel, OnnxOptions
+from pmcore.interfaces import Array, Floats, LoadOptions, Task
+from pmcore_onnx import OnnxModel
 
 FEATURES = 6
 CLASSES = 4
@@ -77,7 +77,7 @@ def write_linear(path: Path, ending: Sequence[NodeProto] = (), output: str = "z"
 
 def load(path: Path, output: str | None = None, task: Task | None = None) -> OnnxModel:
     """Load a model on the CPU."""
-    return OnnxModel.load(path, OnnxOptions(device="cpu", output=output, task=task))
+    return OnnxModel.load(path, LoadOptions(device="cpu", output=output, task=task))
 
 
 def ready(path: Path, records: Array = RECORDS, output: str | None = None, task: Task | None = None) -> OnnxModel:

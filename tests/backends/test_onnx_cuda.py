@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pmcore_onnx import OnnxModel, OnnxOptions
+from pmcore.interfaces import LoadOptions, Precision
+from pmcore_onnx import OnnxModel
 from tests.backends.builders import RECORDS, expected_logits, node, write_linear
 
 NAMED = "cuda" in os.environ.get("PMCORE_DEVICES", "").split(",")
@@ -20,7 +21,7 @@ pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not CUDA, reason="no CUDA devi
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:0", "auto"])
 def test_cuda_answers_as_the_cpu_does(tmp_path: Path, device: str) -> None:
-    model = OnnxModel.load(write_linear(tmp_path / "m.onnx", SOFTMAX, "p"), OnnxOptions(device=device))
+    model = OnnxModel.load(write_linear(tmp_path / "m.onnx", SOFTMAX, "p"), LoadOptions(device=device))
     model.prepare({"x": RECORDS})
     said = model.describe()
     assert (said.device, said.pre_softmax) == ("CUDA:0", True)
@@ -30,8 +31,8 @@ def test_cuda_answers_as_the_cpu_does(tmp_path: Path, device: str) -> None:
 
 def test_tf32_is_off_unless_asked_for(tmp_path: Path) -> None:
     path = write_linear(tmp_path / "m.onnx", scale=100.0)
-    exact = OnnxModel.load(path, OnnxOptions(device="cuda")).predict({"x": RECORDS})
-    OnnxModel.load(path, OnnxOptions(device="cuda", tf32=True)).predict({"x": RECORDS})
+    exact = OnnxModel.load(path, LoadOptions(device="cuda")).predict({"x": RECORDS})
+    OnnxModel.load(path, LoadOptions(device="cuda", precision=Precision.DEPLOYED)).predict({"x": RECORDS})
     np.testing.assert_allclose(exact, expected_logits(100.0), atol=1e-3)
 
 
@@ -39,5 +40,5 @@ def test_a_device_number_that_does_not_exist_is_one_line(tmp_path: Path) -> None
     from pmcore.errors import ModelError
 
     with pytest.raises(ModelError, match="device 'cuda:63' was asked for") as caught:
-        OnnxModel.load(write_linear(tmp_path / "m.onnx"), OnnxOptions(device="cuda:63"))
+        OnnxModel.load(write_linear(tmp_path / "m.onnx"), LoadOptions(device="cuda:63"))
     assert "\n" not in str(caught.value)

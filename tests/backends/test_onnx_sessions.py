@@ -12,8 +12,8 @@ import pytest
 from onnx import TensorProto
 
 from pmcore.errors import AuditError, InputError, ModelError, OutOfMemory
-from pmcore.interfaces import Array
-from pmcore_onnx import OnnxModel, OnnxOptions
+from pmcore.interfaces import Array, LoadOptions
+from pmcore_onnx import OnnxModel
 from tests.backends.builders import RECORDS, expected_logits, load, node, write, write_linear
 from tests.backends.test_onnx_cuda import CUDA
 
@@ -50,7 +50,7 @@ def test_the_telemetry_of_the_runtime_is_switched_off_before_a_session_opens(
 @pytest.mark.parametrize("device", ["gpu", "cpu:1", "cuda:x", "", "auto:0"])
 def test_an_unknown_device_is_refused_with_the_list(tmp_path: Path, device: str) -> None:
     with pytest.raises(InputError, match="auto, cpu, cuda, cuda:N, tensorrt"):
-        OnnxModel.load(write_linear(tmp_path / "m.onnx"), OnnxOptions(device=device))
+        OnnxModel.load(write_linear(tmp_path / "m.onnx"), LoadOptions(device=device))
 
 
 @pytest.mark.skipif(CUDA, reason="has a CUDA device")
@@ -59,24 +59,24 @@ def test_a_device_that_does_not_come_up_is_an_error(
     tmp_path: Path, device: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(ModelError, match=rf"device '{device.split(':')[0]}.*was asked for.*--device cpu") as caught:
-        OnnxModel.load(write_linear(tmp_path / "m.onnx"), OnnxOptions(device=device))
+        OnnxModel.load(write_linear(tmp_path / "m.onnx"), LoadOptions(device=device))
     assert "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.skipif(CUDA, reason="has a CUDA device")
 def test_auto_falls_back_to_the_cpu_without_a_word(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    model = OnnxModel.load(write_linear(tmp_path / "m.onnx"), OnnxOptions())
+    model = OnnxModel.load(write_linear(tmp_path / "m.onnx"), LoadOptions())
     assert model.describe().device == "CPU"
     assert capfd.readouterr() == ("", "")
 
 
 def test_threads_reach_the_runtime(tmp_path: Path) -> None:
     path = write_linear(tmp_path / "m.onnx")
-    model = OnnxModel.load(path, OnnxOptions(device="cpu", threads=1))
+    model = OnnxModel.load(path, LoadOptions(device="cpu", threads=1))
     np.testing.assert_allclose(model.predict({"x": RECORDS}), expected_logits(), atol=1e-5)
     with pytest.raises(InputError, match="threads 0"):
-        OnnxModel.load(path, OnnxOptions(threads=0))
+        OnnxModel.load(path, LoadOptions(threads=0))
 
 
 def test_too_large_a_batch_is_out_of_memory(tmp_path: Path) -> None:

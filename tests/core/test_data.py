@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pmcore.data import Records, Role, files_sha256, read_records
+from pmcore.checksums import files_sha256
+from pmcore.data import Records, Role, read_records
 from pmcore.digests import (
     canonical_types,
     digest,

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from pmcore.errors import InputError
+from pmcore.heads import Ending, Head, rows
 from pmcore.interfaces import Array, Scale, Task
-from pmcore.quoting import printable
-from pmcore_onnx.head import Ending, Head
 
 _LIMITED = "Only probabilities could be read: very confident records tie (resolution limited)."
 
@@ -93,44 +91,12 @@ def settle(head: Head, before: Array | None, output: Array, asked: Task | None, 
     """
     if before is None or asked is Task.REGRESSION:
         return _look(presume(head.without_step(), output.shape[1], asked, path), output, head)
-    for ending in _candidates(head):
+    for ending in (head.ending, *head.others):
         if _agrees(ending.apply(before), output):
             return presume(replace(head, ending=ending), before.shape[1], asked, path)
     note = "The tensor before the activation does not reproduce the output, which is read instead."
     plain = replace(head.without_step(), notes=(*head.notes, note))
     return _look(presume(plain, output.shape[1], asked, path), output, head)
-
-
-def rows(array: Array, records: int, name: str, path: Path) -> Array:
-    """Return predictions as (b, k).
-
-    Raises
-    ------
-    InputError
-        The tensor has more than one number per class, or not one row per record.
-    """
-    if array.ndim == 0 or array.shape[0] != records:
-        raise InputError(
-            f"{path}: output {name!r} has shape {list(array.shape)} for {records} records; "
-            "choose an output with one row per record (--output)"
-        )
-    check_shape(array.shape, name, path)
-    return array.reshape(records, -1)
-
-
-def check_shape(shape: Sequence[int | str | None], name: str, path: Path) -> int | None:
-    """Return the number of predictions per record in a shape (b, ...), or None if it is open."""
-    sizes = [size for size in shape[1:] if size != 1]
-    known = [size for size in sizes if isinstance(size, int)]
-    if len(known) > 1:
-        shown = ",".join("?" if size is None else printable(str(size)) for size in shape)
-        raise InputError(
-            f"{path}: output {name!r} has shape [{shown}], which is not a classification head; sequences and maps "
-            "of predictions cannot be audited yet: choose an output with one row per record (--output)"
-        )
-    if len(known) < len(sizes):
-        return None
-    return known[0] if known else 1
 
 
 def _task(head: Head, ending: Ending, columns: int | None) -> Task:
@@ -152,13 +118,6 @@ def _check_task(task: Task, ending: Ending, columns: int | None, path: Path) -> 
         raise InputError(f"{path}: task multiclass does not fit one column; use --task binary or regression")
     if task is Task.MULTILABEL and ending in (Ending.SOFTMAX, Ending.LOG_SOFTMAX):
         raise InputError(f"{path}: task multilabel does not fit a {ending} output; use --task multiclass")
-
-
-def _candidates(head: Head) -> tuple[Ending, ...]:
-    if head.raw is None:
-        return (head.ending,)
-    others = tuple(e for e in (Ending.COMPLEMENT, Ending.SOFTMAX, Ending.SIGMOID) if e is not head.ending)
-    return (head.ending, *others)
 
 
 def _agrees(made: Array, output: Array) -> bool:

@@ -2,46 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
 
 import numpy as np
 
 from pmcore.errors import AuditError
+from pmcore.heads import check_shape
+from pmcore.intake import Intake, Runtime, Shape
 from pmcore.interfaces import Array
-from pmcore_onnx.feeding import Feed
-from pmcore_onnx.reading import check_shape
-from pmcore_onnx.session import Session
 
 _LARGEST = 2**26
-"""Numbers that a trial run may be fed with; what takes more waits for real records."""
+"""Numbers that a trial run may be given; what takes more waits for real records."""
 
 
-def count_columns(session: Session, feed: Feed, tensors: Sequence[str], path: Path) -> int | None:
+def count_columns(
+    runtime: Runtime, intake: Intake, tensors: Sequence[str], declared: Mapping[str, Shape], path: Path
+) -> int | None:
     """Return the number of predictions per record, or None where that cannot be told.
 
     Shapes that the file declares or the runtime infers tell it without a query. Only where they leave it open,
     as dynamic exports may, the model is asked about one record of zeros: the one query that loading makes.
+
+    Parameters
+    ----------
+    tensors : names of what may hold the predictions, the likeliest first
+    declared : the shapes that the file or the runtime states, by tensor
 
     Raises
     ------
     InputError
         The predictions are no row of numbers per record.
     """
-    declared = {value.name: value.shape for value in session.runtime.get_outputs()}
     for name in tensors:
         shape = declared.get(name) or ()
-        if feed.single:
+        if intake.single:
             shape = (None, *shape)
         if shape:
             columns = check_shape(shape, name, path)
             if columns is not None:
                 return columns
-    if _numbers(feed) > _LARGEST:
+    if _numbers(intake) > _LARGEST:
         return None
     try:
-        answer = feed.ask(session, tensors[:1], feed.blank())[0]
+        answer = intake.ask(runtime, tensors[:1], intake.blank())[0]
     except AuditError:
         return None
     return check_shape(answer.shape, tensors[0], path) if answer.ndim else None
@@ -58,6 +63,6 @@ def same_answers(found: Array, expected: Array) -> bool:
     return bool(np.allclose(found, expected, rtol=0.0, atol=share * top, equal_nan=True))
 
 
-def _numbers(feed: Feed) -> int:
-    sizes = (prod(size or 1 for size in spec.record_shape) for spec in feed.specs)
-    return (feed.batch or 1) * sum(sizes)
+def _numbers(intake: Intake) -> int:
+    sizes = (prod(size or 1 for size in spec.record_shape) for spec in intake.specs)
+    return (intake.batch or 1) * sum(sizes)
