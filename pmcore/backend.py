@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -162,33 +162,49 @@ def _wrapper(found: object, policy: PluginPolicy) -> str:
 
 
 def _recognise(source: Path, policy: PluginPolicy) -> str:
-    head = b""
-    if source.is_file():
-        try:
-            with source.open("rb") as file:
-                head = file.read(HEAD)
-        except OSError as error:
-            raise InputError(f"{source}: cannot be read ({error.strerror}) - check its permissions") from None
+    try:
+        head = _head(source)
+    except OSError as error:
+        raise InputError(f"{source}: cannot be read ({error.strerror}) - check its permissions") from None
     broken = []
-    suffixes: set[str] = set()
+    known: list[type[Model]] = []
     own_first = sorted(list_plugins("backends", policy), key=lambda plugin: plugin.third_party)
     for plugin in own_first:
         try:
             cls = registry.load("backends", plugin.name, policy)
-            suffixes.update(cls.suffixes)
+            known.append(cls)
             with answerable(plugin):
                 if cls.recognises(source, head):
                     return plugin.name
         except PluginError as error:
             broken.append(str(error))
     if source.is_dir():
-        inside = [str(entry) for entry in sorted(source.iterdir()) if entry.suffix.lower() in suffixes]
+        inside = [str(entry) for entry in sorted(source.iterdir()) if _is_model(entry, known)]
         raise InputError(f"{source}: is a folder - give the model file{f': {inside[0]}' if inside else ' itself'}")
     if head.startswith(PICKLES) or (head.startswith(b"PK") and b"data.pkl" in head):
-        raise UntrustedError(f"{source}: is a pickle, which can run code when loaded - export the model to ONNX")
+        raise UntrustedError(
+            f"{source}: is a pickle, which can run code when loaded - export the model to ONNX, "
+            "or save a scikit-learn estimator with skops.io.dump"
+        )
     names = ", ".join(plugin.name for plugin in list_plugins("backends", policy)) or "none"
     hint = f"; {broken[0]}" if broken else ""
     raise InputError(f"{source}: no backend recognises this file (installed: {names}) - name one with --backend{hint}")
+
+
+def _head(source: Path) -> bytes:
+    """Return how a file begins; b"" for a folder."""
+    if not source.is_file():
+        return b""
+    with source.open("rb") as file:
+        return file.read(HEAD)
+
+
+def _is_model(path: Path, backends: Sequence[type[Model]]) -> bool:
+    """Tell whether a backend recognises a file; for a hint, so that whatever stands in the way is no matter."""
+    with suppress(Exception):
+        head = _head(path)
+        return path.is_file() and any(cls.recognises(path, head) for cls in backends)
+    return False
 
 
 def _neighbour(source: Path) -> str:

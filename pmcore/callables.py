@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
@@ -10,8 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pmcore.errors import AuditError, InputError, ModelError, OutOfMemory
-from pmcore.heads import Ending, Head, rows
+from pmcore.heads import Head, rows
 from pmcore.interfaces import Array, Inputs, LoadOptions, Model, ModelDescription, Scale, Task, TensorSpec
+from pmcore.quoting import LONGEST, printable
 from pmcore.reading import Reading, presume, settle
 
 SAMPLE = 32
@@ -21,7 +23,7 @@ SAMPLE = 32
 def from_callable(
     function: Callable[..., ArrayLike],
     *,
-    inputs: Sequence[str] | Mapping[str, Sequence[int | None]] = ("x",),
+    inputs: str | Sequence[str] | Mapping[str, Sequence[int | None]] = ("x",),
     classes: int | None = None,
     task: Task | str | None = None,
     scale: Scale | str | None = None,
@@ -44,7 +46,7 @@ def from_callable(
     Raises
     ------
     InputError
-        There is no input, or a name is no such task or scale.
+        There is no function or input, a name is no such task or scale, or task and scale contradict each other.
 
     Examples
     --------
@@ -52,12 +54,19 @@ def from_callable(
     >>> model = from_callable(estimator.predict_proba)
     >>> Audit(model=model, members="train.npz", non_members="test.npz").run()
     """
-    shapes = inputs if isinstance(inputs, Mapping) else dict.fromkeys(inputs, None)
+    if not callable(function):
+        raise InputError(f"function: a {type(function).__name__} - give something that can be called with arrays")
+    names = (inputs,) if isinstance(inputs, str) else inputs
+    shapes = names if isinstance(names, Mapping) else dict.fromkeys(names, None)
     if not shapes:
         raise InputError("inputs: none named - name at least one, such as ('x',)")
     specs = tuple(TensorSpec(name, () if shape is None else ("batch", *shape), dtype) for name, shape in shapes.items())
     chosen = Task(_named(Task, task, "task")) if task is not None else None
     read_as = Scale(_named(Scale, scale, "scale")) if scale is not None else None
+    if None not in (chosen, read_as) and (chosen is Task.REGRESSION) != (read_as is Scale.VALUES):
+        raise InputError(
+            f"scale: {read_as} does not fit task {chosen}; a regression has values, anything else has none"
+        )
     name = title or f"{getattr(function, '__qualname__', type(function).__name__)} in memory"
     return CallableModel(function, specs, chosen, read_as, classes, name)
 
@@ -81,6 +90,7 @@ class CallableModel(Model):
         self.title = title
         self._path = Path(title)
         self._head = Head("answer", probabilities=scale is Scale.PROBABILITIES)
+        self._classes = classes
         self._reading: Reading = presume(self._head, classes, self._task, self._path)
 
     @classmethod
@@ -107,24 +117,29 @@ class CallableModel(Model):
     def prepare(self, sample: Inputs) -> None:
         """Settle from a few answers how many columns there are and what the numbers are."""
         some = {name: array[:SAMPLE] for name, array in sample.items()}
+        if min((len(array) for array in some.values()), default=0) == 0:
+            return
         answers = self._ask(some)
-        reading = settle(self._head, None, answers, self._task, self._path)
-        declared = self._reading.columns
-        if declared is not None and reading.columns != declared:
+        of_two = self._classes == 2 and answers.shape[1] == 1 and self._scale is not Scale.VALUES
+        task = self._task or (Task.BINARY if of_two else None)
+        reading = settle(self._head, None, answers, task, self._path)
+        if self._classes not in (None, reading.classes):
             raise InputError(
-                f"{self.title}: answers with {reading.columns} columns, not {declared}; correct one of them"
+                f"{self.title}: answers with {answers.shape[1]} columns, not for {self._classes} classes; "
+                "correct one of them"
             )
         if self._scale is not None and reading.scale is not self._scale:
             if self._scale is Scale.PROBABILITIES:
                 raise InputError(
                     f"{self.title}: answers are no probabilities - leave scale out, or correct the function"
                 )
-            reading = presume(Head("answer"), reading.columns, self._task, self._path)
+            reading = presume(Head("answer"), reading.columns, task, self._path)
         self._reading = reading
 
     def predict(self, inputs: Inputs) -> Array:
         """Return what the function answers, shape (b, k)."""
-        return Ending.NONE.scores(self._ask(inputs))
+        answer = self._ask(inputs)
+        return self._reading.scores(answer, len(answer), self._path)
 
     def close(self) -> None:
         """Let go of the function."""
@@ -135,18 +150,43 @@ class CallableModel(Model):
             raise AuditError(f"{self.title}: was closed; make the model again")
         one = len(self._specs) == 1 and len(inputs) == 1
         found = [next(iter(inputs.values()))] if one else [self._of(inputs, spec) for spec in self._specs]
-        arrays = [np.array(array, dtype=spec.dtype) for array, spec in zip(found, self._specs, strict=True)]
+        arrays = [self._cast(array, spec) for array, spec in zip(found, self._specs, strict=True)]
         try:
             answer = np.asarray(self._function(*arrays))
         except MemoryError as error:
             raise OutOfMemory(f"{self.title}: the batch did not fit into memory") from error
         except Exception as error:  # somebody else's function may fail in any way
-            raise ModelError(f"{self.title}: the function failed: {type(error).__name__}: {error}") from error
+            raise ModelError(
+                f"{self.title}: the function failed: {type(error).__name__}: {printable(str(error), LONGEST)}"
+            ) from error
         if answer.dtype.kind not in "biuf":
             raise ModelError(f"{self.title}: the function answered with {answer.dtype}, not with numbers")
+        if answer.ndim == 0 or len(answer) != len(arrays[0]):
+            raise ModelError(
+                f"{self.title}: answered {len(arrays[0])} records with shape {list(answer.shape)}; "
+                "return one row per record"
+            )
         if answer.dtype.kind != "f":
             answer = answer.astype(np.float64)
         return rows(answer, len(arrays[0]), "answer", self._path)
+
+    def _cast(self, array: Array, spec: TensorSpec) -> Array:
+        """Return a copy, which is the function's own to change, having checked its shape."""
+        if spec.shape and any(
+            size not in (None, given)
+            for size, given in itertools.zip_longest(spec.record_shape, array.shape[1:], fillvalue=-1)
+        ):
+            raise InputError(
+                f"{self.title}: input {spec.name!r} takes records of shape {list(spec.record_shape)} and was given "
+                f"{list(array.shape[1:])}; give it records of the shape that it was written for"
+            )
+        try:
+            return np.array(array, dtype=spec.dtype)
+        except (TypeError, ValueError):
+            raise InputError(
+                f"{self.title}: input {spec.name!r} takes {spec.dtype} and was given {array.dtype}; "
+                "give an array of numbers, or another dtype to from_callable"
+            ) from None
 
     def _of(self, inputs: Inputs, spec: TensorSpec) -> Array:
         if spec.name not in inputs:

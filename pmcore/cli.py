@@ -24,7 +24,7 @@ COMMANDS = {
     "audit": "Audit a model: what does it betray about its training records?",
     "plan": "Show what an audit would run or skip, and what it costs in queries.",
     "inspect": "Show what a model file holds, and which attacks can run on it.",
-    "plugins": "List backends, signals, attacks, readers, reports; or show one.",
+    "plugins": "List plugins, show or check one, or start one of your own.",
     "demo": "Train a small overfitted network, audit it, say what was found.",
 }
 

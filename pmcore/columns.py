@@ -9,9 +9,9 @@ from typing import Any, ClassVar, NoReturn, TextIO
 
 import numpy as np
 
-from pmcore.errors import InputError
+from pmcore.errors import AuditError, InputError
 from pmcore.interfaces import Reader, Table
-from pmcore.outputs import Array
+from pmcore.outputs import Array, Inputs
 from pmcore.tables import checked_table, choose_inputs, look
 
 DELIMITERS = ",;\t"
@@ -45,6 +45,18 @@ class CsvReader(Reader):
         x = values[:, [places[name] for name in columns]]
         return checked_table(path, {"x": _narrowed(x, [cells[name] for name in columns])}, labels, y_key, (path,))
 
+    @classmethod
+    def write(cls, path: Path, inputs: Inputs, labels: Array) -> None:
+        """Write a table with columns x0, x1, ... of the one input, and y."""
+        if list(inputs) != ["x"] or inputs["x"].ndim != 2 or labels.ndim != 1 or len(inputs["x"]) != len(labels):
+            raise AuditError('a CSV table holds one input "x" (n, d) and labels (n,); write another format')
+        x = inputs["x"]
+        with path.open("w", encoding="utf-8", newline="") as stream:
+            table = csv.writer(stream)
+            table.writerow([*(f"x{column}" for column in range(x.shape[1])), "y"])
+            for row, label in zip(x.tolist(), labels.tolist(), strict=True):
+                table.writerow([*row, label])
+
 
 class ParquetReader(Reader):
     """An Apache Parquet table; list columns are inputs of their own, single numbers become one input "x"."""
@@ -74,6 +86,31 @@ class ParquetReader(Reader):
                 checked_table(path, {name: array}, labels, y_key, (path,))
             arrays = {"x": np.stack(list(arrays.values()), axis=1)}
         return checked_table(path, arrays, labels, y_key, (path,))
+
+    @classmethod
+    def write(cls, path: Path, inputs: Inputs, labels: Array) -> None:
+        """Write a table with a column of lists for each input, and y."""
+        import pyarrow
+        import pyarrow.parquet
+
+        arrays = {**inputs, "y": labels}
+        if any(array.ndim == 0 or len(array) != len(labels) for array in arrays.values()):
+            raise AuditError("the columns of a Parquet table are of one length; write another format")
+        table = pyarrow.table({name: _lists(array) for name, array in arrays.items()})
+        pyarrow.parquet.write_table(table, path)
+
+
+def _lists(array: Array) -> Any:
+    """Return an array (n, ...) as a column: of numbers, or of lists of one length."""
+    import pyarrow
+
+    column = pyarrow.array(np.ascontiguousarray(array).reshape(-1))
+    for axis in range(array.ndim - 1, 0, -1):
+        length = array.shape[axis]
+        count = int(np.prod(array.shape[:axis]))
+        offsets = pyarrow.array(np.arange(count + 1, dtype=np.int32) * length, pyarrow.int32())
+        column = pyarrow.ListArray.from_arrays(offsets, column)
+    return column
 
 
 def _header(path: Path, stream: TextIO) -> tuple[list[str], str]:

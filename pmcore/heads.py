@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +85,7 @@ def rows(array: Array, records: int, name: str, path: Path) -> Array:
             "choose an output with one row per record (--output)"
         )
     check_shape(array.shape, name, path)
-    return array.reshape(records, -1)
+    return array.reshape(records, prod(array.shape[1:]))
 
 
 def check_shape(shape: Sequence[int | str | None], name: str, path: Path) -> int | None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -21,6 +21,15 @@ class Runtime(Protocol):
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, Array]) -> list[Array]:
         """Return the named outputs for one batch of arrays, which fit the model in type."""
+        ...
+
+
+@runtime_checkable
+class Pipeline(Runtime, Protocol):
+    """A runtime that has several batches under way at once: what insists on small batches need not wait for each."""
+
+    def run_each(self, outputs: Sequence[str], parts: Iterable[Mapping[str, Array]]) -> list[list[Array]]:
+        """Return for each batch the named outputs, in order; batches are drawn as there is room for them."""
         ...
 
 
@@ -49,7 +58,11 @@ class Intake:
             return runtime.run(outputs, feeds)
         if records == 0:
             raise InputError(f"{self.path}: was asked about no records; give at least one")
-        parts = [runtime.run(outputs, part) for part in self._parts(feeds, records)]
+        batches = self._parts(feeds, records)
+        if isinstance(runtime, Pipeline):
+            parts = runtime.run_each(outputs, batches)
+        else:
+            parts = [runtime.run(outputs, batch) for batch in batches]
         if self.single:
             return [np.stack(column) for column in zip(*parts, strict=True)]
         return [np.concatenate(column)[:records] for column in zip(*parts, strict=True)]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
+from math import prod
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -214,7 +215,7 @@ class Outputs:
     def _columns(self) -> Array:
         if self.predictions is None:
             raise AuditError("this signal reads predictions that it did not declare in `want`")
-        return self.predictions.reshape(len(self.labels), -1)
+        return self.predictions.reshape(len(self.labels), prod(self.predictions.shape[1:]))
 
 
 def sum_over_classes(values: Floats) -> Floats:

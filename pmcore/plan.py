@@ -76,6 +76,7 @@ class Plan:
     skipped: tuple[Skipped, ...]
     signals: Mapping[str, PlannedSignal]
     reports: tuple[PlannedReport, ...]
+    readers: tuple[Plugin, ...]
 
     def signals_of(self, role: Role) -> dict[str, Signal]:
         """Return the signals that some attack reads of a role's records."""
@@ -96,6 +97,7 @@ class Plan:
     def plugins(self) -> Iterator[Plugin]:
         """Yield every plugin that takes part, in a fixed order."""
         yield self.model.plugin
+        yield from self.readers
         yield from (planned.plugin for planned in self.attacks)
         yield from (self.signals[name].plugin for name in sorted(self.signals))
         yield from (form.plugin for form in self.reports)
@@ -136,7 +138,7 @@ def make_plan(settings: AuditSettings, progress: Progress | None = None, found: 
             raise InputError("; ".join(f"attack {one.name!r} cannot run: {one.reason}" for one in skipped))
         wants_population = any(planned.needs.population for planned in running)
         roles = prepare_roles(
-            tables, model.model, model.source, settings, wants_population=wants_population, progress=progress
+            tables.records, model.model, model.source, settings, wants_population=wants_population, progress=progress
         )
     except BaseException:  # Ctrl-C too must not leave the model open
         model.model.close()
@@ -150,6 +152,7 @@ def make_plan(settings: AuditSettings, progress: Progress | None = None, found: 
         skipped=skipped,
         signals={name: signals[name] for name in sorted(read)},
         reports=reports,
+        readers=tables.readers,
     )
 
 

@@ -11,7 +11,7 @@ LONGEST = 200
 def quoted(value: object) -> str:
     """Return a value as Python writes it, long ones with "..." for what is left out."""
     try:
-        text = _SHORT.repr(value)
+        text = " ".join(_SHORT.repr(value).split("\n"))
     except ValueError:  # a whole number of more digits than Python writes
         return "a number of thousands of digits"
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

@@ -16,7 +16,7 @@ from pmcore.errors import InputError
 from pmcore.interfaces import Reader, Table
 from pmcore.mapped import WINDOW, Header, map_array, read_header
 from pmcore.memory import available_memory
-from pmcore.outputs import Array
+from pmcore.outputs import Array, Inputs
 from pmcore.tables import check_arrays, checked_table, choose_inputs, look
 
 __all__ = ["CsvReader", "NpyReader", "NpzReader", "ParquetReader"]
@@ -53,6 +53,14 @@ class NpzReader(Reader):
         labels = arrays.pop(y_key)
         return checked_table(path, arrays, labels, y_key, (path,))
 
+    @classmethod
+    def write(cls, path: Path, inputs: Inputs, labels: Array) -> None:
+        """Write an archive with an array for each input, and "y"."""
+        with path.open("wb") as stream, zipfile.ZipFile(stream, "w") as archive:
+            for key, array in {**inputs, "y": labels}.items():
+                with archive.open(f"{key}.npy", "w") as member:
+                    npy.write_array(member, array, allow_pickle=False)
+
 
 class NpyReader(Reader):
     """One array per file, memory-mapped: a folder with x.npy and y.npy, or a pair ``x.npy,y.npy``."""
@@ -84,6 +92,13 @@ class NpyReader(Reader):
         if len(x_keys) > 1:
             raise InputError(f"{path}: a pair holds one input, not {', '.join(x_keys)} - put them into a folder")
         return {x_keys[0] if x_keys else "x": Path(parts[0])}, Path(parts[1])
+
+    @classmethod
+    def write(cls, path: Path, inputs: Inputs, labels: Array) -> None:
+        """Write a folder with an .npy file for each input, and y.npy."""
+        path.mkdir()
+        for key, array in {**inputs, "y": labels}.items():
+            np.save(path / f"{key}.npy", array, allow_pickle=False)
 
 
 def _head(archive: zipfile.ZipFile, member: str, where: str) -> Header:

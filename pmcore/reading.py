@@ -138,7 +138,8 @@ def _look(reading: Reading, output: Array, head: Head) -> Reading:
         return reading
     notes = tuple(note for note in reading.notes if note != _LIMITED)
     within = bool(np.all((output >= 0) & (output <= 1 + 1e-3)))
-    sums = output.astype(np.float64).sum(axis=1)
+    with np.errstate(invalid="ignore"):  # a sum with infinities is no share of anything, and needs no warning
+        sums = output.astype(np.float64).sum(axis=1)
     if reading.task in (Task.MULTICLASS, Task.BINARY) and output.shape[1] > 1:
         within &= bool(np.all(np.abs(sums - 1) < 1e-3))
     if within or head.ending is Ending.SIGMOID:

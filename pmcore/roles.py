@@ -66,7 +66,15 @@ class Roles:
         return duplicates(self.feeds[role].records)
 
 
-def read_roles(settings: AuditSettings, policy: PluginPolicy, complaints: Complaints) -> dict[Role, Records]:
+@dataclass(frozen=True)
+class Tables:
+    """The records of all roles as they were read, and the readers that read them."""
+
+    records: Mapping[Role, Records]
+    readers: tuple[Plugin, ...]
+
+
+def read_roles(settings: AuditSettings, policy: PluginPolicy, complaints: Complaints) -> Tables:
     """Read the files of all roles; what does not read is noted in `complaints`."""
     readers: dict[str, Reader] = {}
     owners: dict[int, Plugin] = {}
@@ -81,16 +89,20 @@ def read_roles(settings: AuditSettings, policy: PluginPolicy, complaints: Compla
         Role.NONMEMBERS: settings.non_members,
         Role.POPULATION: settings.population,
     }
-    found = {}
+    found: dict[Role, Records] = {}
+    used: dict[Plugin, None] = {}
     for role, path in paths.items():
         if path is None:
             continue
-        with complaints.collect(), answerable(owners[id(reader_for(path, readers))]):
-            records = read_records(path, role, readers, settings.x_keys, settings.y_key)
+        with complaints.collect():
+            owner = owners[id(reader_for(path, readers))]
+            with answerable(owner):
+                records = read_records(path, role, readers, settings.x_keys, settings.y_key)
+            used[owner] = None
             if not len(records):
                 raise InputError(f"{path}: holds no records - give a file with at least one")
             found[role] = records
-    return found
+    return Tables(found, tuple(used))
 
 
 def prepare_roles(

@@ -137,7 +137,7 @@ class ModifiedEntropy(Signal):
         rows = np.arange(len(log_p))
         p = np.exp(log_p)
         top = p.argmax(axis=1)
-        without_top = p.copy()
+        without_top = p.copy(order="K")
         without_top[rows, top] = 0.0
         log_rest = np.log1p(-without_top)
         # 1 - p of the likeliest class is what the others have; at 0 it stands for less than the smallest number.
@@ -150,7 +150,7 @@ class ModifiedEntropy(Signal):
 
 
 class Correctness(Signal):
-    """Whether the predicted label is the true one: 1 or 0; for multi-label whether all labels are.
+    """Whether the predicted label is the true one: 1[argmax_j z_j = y]; for multi-label whether all labels are.
 
     References
     ----------

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect as python_inspect
 import os
-import shutil
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,13 +11,12 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from pmcore.errors import PluginError
+from pmcore.commands.plugin_check import command as check_command
+from pmcore.commands.plugin_lookup import plugins_named, width
+from pmcore.commands.plugin_new import command as new_command
 
 if TYPE_CHECKING:
     from pmcore.interfaces import Attack
-
-WIDEST = 100
-"""Columns beyond which lines become hard to read."""
 
 
 @click.group(name="plugins", invoke_without_command=True)
@@ -27,7 +24,7 @@ WIDEST = 100
 @click.option("--debug", is_flag=True, help="Show the traceback of every error.")
 @click.pass_context
 def command(context: click.Context, no_third_party: bool, debug: bool) -> None:
-    """List backends, signals, attacks, readers, reports and trainers, or show one of them.
+    """List backends, signals, attacks, readers, reports and trainers; show or check one of them; write a new one.
 
     Which plugins of other distributions may load is also settled by PMCORE_PLUGINS=name,… in the environment.
     """
@@ -66,21 +63,14 @@ def list_command(context: click.Context) -> None:
 def show_command(context: click.Context, name: str) -> None:
     """Show one plugin: its documentation, and its options with types and defaults."""
     from pmcore import registry
-    from pmcore.installed import GROUPS, list_plugins
+    from pmcore.installed import GROUPS
     from pmcore.option_docs import describe_options
 
-    installed = [plugin for group in GROUPS for plugin in list_plugins(group, context.obj)]
-    found = [plugin for plugin in installed if plugin.name == name]
-    if not found:
-        names = sorted({plugin.name for plugin in installed})
-        close = difflib.get_close_matches(name, names, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"installed: {', '.join(names)}"
-        raise PluginError(f"no plugin is called {name!r} - {hint}")
-    for plugin in found:
+    for plugin in plugins_named(name, context.obj):
         cls = registry.load(plugin.group, plugin.name, context.obj)
         options = describe_options(getattr(cls, "options", cls) if plugin.group == "backends" else cls)
         click.echo(f"{plugin.name}   {GROUPS[plugin.group].noun} of {plugin.distribution} {plugin.version}")
-        for line in textwrap.wrap("; ".join(_traits(cls)), _width(), break_on_hyphens=False):
+        for line in textwrap.wrap("; ".join(_traits(cls)), width(), break_on_hyphens=False):
             click.echo(line)
         click.echo("")
         for line in _document(python_inspect.getdoc(cls) or "(it has no documentation)"):
@@ -89,7 +79,7 @@ def show_command(context: click.Context, name: str) -> None:
         for option in options:
             default = "required" if option.required else f"default {option.default!r}"
             click.echo(f"  {option.name}: {option.type}, {default}")
-            for line in textwrap.wrap(option.description, _width() - 6):
+            for line in textwrap.wrap(option.description, width() - 6):
                 click.echo(f"      {line}")
         click.echo("")
 
@@ -138,7 +128,7 @@ def _table(rows: Sequence[_Row], every: Sequence[_Row]) -> Iterator[str]:
         first = f"  {row.name:<{name}}  {row.owner:<{owner}}  "
         yield from (
             textwrap.wrap(
-                first + row.what.replace("  ", " "), _width(), subsequent_indent=indent, break_on_hyphens=False
+                first + row.what.replace("  ", " "), width(), subsequent_indent=indent, break_on_hyphens=False
             )
             if row.what
             else [first.rstrip()]
@@ -162,11 +152,11 @@ def _document(text: str) -> Iterator[str]:
         if heading:
             yield lines[0]
             for entry in _entries(lines[2:]):
-                yield from textwrap.wrap(entry, _width(), initial_indent="  ", subsequent_indent="    ")
+                yield from textwrap.wrap(entry, width(), initial_indent="  ", subsequent_indent="    ")
         elif any(line.startswith((" ", "*", "-", ">>>")) for line in lines):
             yield from lines
         else:
-            yield from textwrap.wrap(" ".join(lines), _width(), break_on_hyphens=False)
+            yield from textwrap.wrap(" ".join(lines), width(), break_on_hyphens=False)
 
 
 def _entries(lines: Sequence[str]) -> Iterator[str]:
@@ -181,5 +171,5 @@ def _entries(lines: Sequence[str]) -> Iterator[str]:
         yield " ".join(entry)
 
 
-def _width() -> int:
-    return min(shutil.get_terminal_size().columns, WIDEST)
+command.add_command(check_command)
+command.add_command(new_command)

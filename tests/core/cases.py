@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy_backend import NumpyModel
 
 from pmcore import Audit
+from pmcore.interfaces import Model
 from pmcore.outputs import Array, Floats
-from pmcore_onnx import OnnxModel
 
 CLASSES = 4
 FEATURES = 12
@@ -24,11 +25,12 @@ class Case:
     x: Array
     y: Array
     n_members: int
+    model: Path
 
     @property
     def arguments(self) -> dict[str, Any]:
         return {
-            "model": str(self.folder / "model.onnx"),
+            "model": str(self.model),
             "members": str(self.folder / "members.npz"),
             "non_members": str(self.folder / "nonmembers.npz"),
         }
@@ -37,11 +39,19 @@ class Case:
         return Audit(**{**self.arguments, **settings})
 
 
-def make_case(folder: Path, n_members: int = 300, n_nonmembers: int = 600, leak: float = 1.5, seed: int = 0) -> Case:
+def make_case(
+    folder: Path,
+    n_members: int = 300,
+    n_nonmembers: int = 600,
+    leak: float = 1.5,
+    seed: int = 0,
+    backend: type[Model] = NumpyModel,
+) -> Case:
     """Write a linear softmax model and records whose members have `leak` more margin than the others.
 
     The model reads one feature per class, so a record's logits are its first four features: the leak is planted
-    in the records, with a Gaussian margin of unit variance.
+    in the records, with a Gaussian margin of unit variance. `backend` writes the model, by default in a format that
+    needs no framework.
     """
     rng = np.random.default_rng(seed)
     n = n_members + n_nonmembers
@@ -53,10 +63,11 @@ def make_case(folder: Path, n_members: int = 300, n_nonmembers: int = 600, leak:
     folder.mkdir(parents=True, exist_ok=True)
     weights = np.zeros((FEATURES, CLASSES), dtype=np.float32)
     weights[:CLASSES] = np.eye(CLASSES)
-    OnnxModel.write_dense(folder / "model.onnx", [weights], [np.zeros(CLASSES, dtype=np.float32)])
+    model = folder / f"model{backend.suffixes[0]}"
+    backend.write_dense(model, [weights], [np.zeros(CLASSES, dtype=np.float32)])
     write_records(folder / "members.npz", x[:n_members], y[:n_members])
     write_records(folder / "nonmembers.npz", x[n_members:], y[n_members:])
-    return Case(folder, x, y, n_members)
+    return Case(folder, x, y, n_members, model)
 
 
 def write_records(path: Path, x: Array, y: Array) -> None:

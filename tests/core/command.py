@@ -9,12 +9,14 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pmcore.cli import run
-from tests.core.cases import Case
+
+if TYPE_CHECKING:
+    from tests.core.cases import Case
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy_backend import NumpyModel
 from sklearn.metrics import roc_auc_score
 
 from pmcore import Audit, AuditResult
@@ -189,11 +190,9 @@ def test_infinite_answers_are_counted_and_stop_the_audit(case: Case, tmp_path: P
     x[[4, 9], 1] = np.float32(3e38)
     weights = np.zeros((12, 4), dtype=np.float32)
     weights[0], weights[1] = 2.0, 2.0
-    from pmcore_onnx import OnnxModel
-
-    OnnxModel.write_dense(tmp_path / "model.onnx", [weights], [np.zeros(4, dtype=np.float32)])
+    NumpyModel.write_dense(tmp_path / "model.npz", [weights], [np.zeros(4, dtype=np.float32)])
     write_records(tmp_path / "members.npz", x, case.y[:300])
-    audit = case.audit(model=str(tmp_path / "model.onnx"), members=str(tmp_path / "members.npz"))
+    audit = case.audit(model=str(tmp_path / "model.npz"), members=str(tmp_path / "members.npz"))
     with pytest.raises(ModelError, match=r"2 of 300 answers are not finite \(first at record 4\)"):
         audit.run()
 

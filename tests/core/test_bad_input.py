@@ -15,6 +15,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from pmcore.outputs import Array
+from pmcore_onnx import OnnxModel
 from tests.core.cases import CLASSES, FEATURES, Case, make_case, write_records
 from tests.core.command import Ended, audit_arguments, run_apart, run_here
 
@@ -99,12 +100,27 @@ def flags(*given: object) -> Callable[[Path, Case], Given]:
     return lambda folder, case: Given(flags=given)
 
 
+def onnx_model(folder: Path) -> Path:
+    return make_case(folder, backend=OnnxModel).model
+
+
+def of_onnx(*given: object) -> Callable[[Path, Case], Given]:
+    return lambda folder, case: Given(model=onnx_model(folder), flags=given)
+
+
+def alone(folder: Path, case: Case) -> Given:
+    """Return a folder that holds a model and nothing else as the model."""
+    (folder / "exported").mkdir()
+    onnx_model(folder).rename(folder / "exported" / "model.onnx")
+    return Given(model=folder / "exported")
+
+
 def model_of(content: bytes) -> Callable[[Path, Case], Given]:
     return lambda folder, case: Given(model=file(folder, "model.onnx", content))
 
 
 def truncated(folder: Path, case: Case) -> Given:
-    whole = (case.folder / "model.onnx").read_bytes()
+    whole = onnx_model(folder / "whole").read_bytes()
     return Given(model=file(folder, "model.onnx", whole[: len(whole) // 2]))
 
 
@@ -167,14 +183,10 @@ TABLE = (
     ),
     Bad(
         "a model that is missing",
-        lambda folder, case: Given(model=case.folder / "modle.onnx"),
-        ("modle.onnx: no such file", "but there is 'model.onnx'", "give the path"),
+        lambda folder, case: Given(model=case.folder / "modle.npz"),
+        ("modle.npz: no such file", "but there is 'model.npz'", "give the path"),
     ),
-    Bad(
-        "a folder as model",
-        lambda folder, case: Given(model=case.folder),
-        ("is a folder", "give the model file", "model.onnx"),
-    ),
+    Bad("a folder as model", alone, ("is a folder", "give the model file", "model.onnx")),
     Bad(
         "an operator that nobody knows",
         lambda folder, case: Given(model=graph(folder / "op.onnx", "Frobnicate", ("n", 12), ("n", 4))),
@@ -182,12 +194,12 @@ TABLE = (
         code=4,
     ),
     Bad("token sequences as output", sequences, ("seq.onnx: output 'z' has shape", "7,4]", "--output")),
-    Bad("an output that is not there", flags("--output", "nope"), ("no output 'nope'", "'logits'")),
+    Bad("an output that is not there", of_onnx("--output", "nope"), ("no output 'nope'", "'logits'")),
     Bad("a task that does not fit", flags("--task", "binary"), ("task binary", "--task multiclass")),
-    Bad("a device that nobody knows", flags("--device", "gpu"), ("device 'gpu'", "cuda:N")),
+    Bad("a device that nobody knows", of_onnx("--device", "gpu"), ("device 'gpu'", "cuda:N")),
     Bad(
         "CUDA where there is none",
-        flags("--device", "cuda"),
+        of_onnx("--device", "cuda"),
         ("device 'cuda", "was asked for", "--device cpu"),
         code=4,
         marks=(pytest.mark.skipif(os.path.exists("/dev/nvidiactl"), reason="this machine has CUDA"),),
@@ -196,7 +208,7 @@ TABLE = (
     Bad(
         "records of the wrong width",
         lambda folder, case: members(folder, case.x[:300, :10], case.y[:300]),
-        ("bad.npz: x has shape [10]", "[n,12]", "are these the records of this model?"),
+        ("bad.npz: x has shape [10]", "[batch,12]", "are these the records of this model?"),
     ),
     Bad(
         "NaN among the inputs",
@@ -574,8 +586,8 @@ class Plugin(Reader):
         "looks at files with an error",
         "backends",
         """
-from pmcore_onnx import OnnxModel
-class Plugin(OnnxModel):
+from numpy_backend import NumpyModel
+class Plugin(NumpyModel):
     @classmethod
     def recognises(cls, path, head): return 1 / 0
     @classmethod
@@ -599,8 +611,10 @@ class Plugin(Loss):
         "answers with an error",
         "backends",
         """
-from pmcore_onnx import OnnxModel
-class Plugin(OnnxModel):
+from numpy_backend import NumpyModel
+class Plugin(NumpyModel):
+    @classmethod
+    def recognises(cls, path, head): return False
     def ask(self, inputs, labels, want): return 1 / 0
 """,
         ("--backend", "broken"),

@@ -17,12 +17,14 @@ import onnx
 import onnx.backend.test
 import pytest
 import yaml
+from numpy_backend import NumpyModel
 
 from pmcore import __version__
 from pmcore.cli import COMMANDS
 from pmcore.commands.arguments import settings_of
 from pmcore.preprocessing import PreprocessingSettings
 from pmcore.settings import AuditSettings, read_settings
+from pmcore_onnx import OnnxModel
 from tests.core.cases import Case, make_case, write_records
 from tests.core.command import audit_arguments, command_line, run_apart, run_here, run_on_terminal
 
@@ -224,7 +226,8 @@ def test_closed_streams_are_no_error(case: Case) -> None:
 
 
 def test_an_output_without_unicode_gets_escapes(case: Case) -> None:
-    plain = {key: value for key, value in os.environ.items() if not key.startswith(("LC_", "LANG", "PYTHON"))}
+    switches = ("LC_", "LANG", "PYTHONUTF8", "PYTHONIO", "PYTHONCOERCE")
+    plain = {key: value for key, value in os.environ.items() if not key.startswith(switches)}
     plain |= {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     for arguments in (["audit", "--help"], ["plugins"], ["audit", *audit_arguments(case)]):
         ended = run_apart(*arguments, env=plain)
@@ -306,7 +309,7 @@ def test_paths_in_an_audit_file_are_relative_to_it_and_those_of_flags_to_where_o
     case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = case.folder / "audit.yaml"
-    file.write_text("model: model.onnx\nmembers: members.npz\nnon_members: nonmembers.npz\nout: unused\n")
+    file.write_text("model: model.npz\nmembers: members.npz\nnon_members: nonmembers.npz\nout: unused\n")
     monkeypatch.chdir(tmp_path)
     ended = run_here(capsys, "audit", "--config", file, "--out", "here", "--quiet")
     file.unlink()
@@ -329,13 +332,11 @@ def test_flags_win_over_the_audit_file_key_by_key(case: Case, tmp_path: Path) ->
 def test_a_plan_lists_what_would_run_and_what_not_and_asks_the_model_nothing(
     case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from pmcore_onnx import OnnxModel
-
     def never(*given: object) -> None:
         raise AssertionError("the model was asked")
 
     for method in ("prepare", "ask", "predict"):
-        monkeypatch.setattr(OnnxModel, method, never)
+        monkeypatch.setattr(NumpyModel, method, never)
     targets = case.x[:, :4]
     write_records(tmp_path / "a.npz", case.x[:300], targets[:300])
     write_records(tmp_path / "b.npz", case.x[300:], targets[300:])
@@ -363,13 +364,13 @@ def test_inspect_shows_what_a_model_holds_and_which_attacks_can_run(
     ended = run_here(capsys, "inspect", case.arguments["model"])
     assert (ended.code, ended.err) == (0, "")
     for pattern in (
-        r"^input +x float32 \[n,12\]$",
+        r"^input +x float32 \[batch,12\]$",
         r"^output +logits: logits$",
         r"^task +multiclass, 4 classes, float32$",
         r"^capabilities +.*predictions",
         r"^  population +can run$",
         r"^  index +name +op +shape +parameters$",
-        r"^  0 +\S+ +Gemm +nx4 +52$",
+        r"^  0 +fc0 +Dense +batchx4 +52$",
     ):
         assert re.search(pattern, ended.out, re.MULTILINE), pattern
 
@@ -382,7 +383,7 @@ def test_every_plugin_is_listed_at_80_columns(
     assert plain == run_here(capsys, "plugins", "list").out
     assert max(map(len, plain.splitlines())) <= 80
     for name in ("onnx", "loss", "population", "json", "npz"):
-        assert re.search(rf"^  {name} +pmcore {re.escape(__version__)}  \S", plain, re.MULTILINE)
+        assert re.search(rf"^  {name} +pmcore {re.escape(__version__)}  +\S", plain, re.MULTILINE)
 
 
 def test_a_plugin_is_shown_with_its_documentation_and_options(
@@ -470,10 +471,10 @@ def test_the_nine_known_architectures_are_there() -> None:
 
 
 def test_names_from_files_cannot_steer_the_terminal_or_forge_lines(
-    case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     evil = "x\x1b]0;pwn\x07\x1b[31m\npmcore: error: forged"
-    proto = onnx.load(case.folder / "model.onnx")
+    proto = onnx.load(make_case(tmp_path / "onnx", backend=OnnxModel).model)
     proto.graph.input[0].name = evil
     proto.graph.node[0].input[0] = evil
     onnx.save(proto, tmp_path / "evil.onnx")
@@ -487,17 +488,23 @@ def test_names_from_files_cannot_steer_the_terminal_or_forge_lines(
 def test_a_plugin_that_exits_while_it_runs_does_not_end_the_audit_as_done(case: Case, tmp_path: Path) -> None:
     ended = run_apart(
         "audit",
-        case.folder / "model.onnx",
+        case.model,
         "--members",
         case.folder / "members.npz",
         "--non-members",
         case.folder / "nonmembers.npz",
         "--attack",
         "quitter",
-        env={**os.environ, "PYTHONPATH": str(quitting_plugin(tmp_path))},
+        env=beside(quitting_plugin(tmp_path)),
     )
     assert ended.code == 2
     assert "attack 'quitter' of quitter 1.0 failed: SystemExit" in ended.err
+
+
+def beside(folder: Path) -> dict[str, str]:
+    """Return the environment of a process for which a folder is on the path too."""
+    path = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
 
 
 def quitting_plugin(folder: Path) -> Path:
@@ -547,11 +554,11 @@ def test_an_attack_that_returns_no_scores_is_named_with_what_it_returned(
     given = [part for flag, name in files.items() for part in (flag, case.folder / name)]
     ended = run_apart(
         "audit",
-        case.folder / "model.onnx",
+        case.model,
         *given,
         "--attack",
         "quitter",
-        env={**os.environ, "PYTHONPATH": str(folder)},
+        env=beside(folder),
     )
     assert ended.code == 2
     (line,) = ended.complaints

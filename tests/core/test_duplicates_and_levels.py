@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy_backend import NumpyModel
 from scipy.stats import binomtest, norm
 from sklearn.metrics import r2_score
 
@@ -20,7 +21,6 @@ from pmcore.evidence import Evidence, EvidenceKey, Source
 from pmcore.outputs import Array, Floats, Outputs, Scale, Task
 from pmcore.schema import AttackPart, Share
 from pmcore.signals import Loss
-from pmcore_onnx import OnnxModel
 from pmcore_population import PopulationAttack
 from tests.core.cases import CLASSES, FEATURES, Case, make_case, write_records
 
@@ -47,7 +47,7 @@ def unequal_classes(folder: Path, rare: int | None = None) -> Case:
     x, y = x[kept], y[kept]
     write_records(folder / "members.npz", x[: case.n_members], y[: case.n_members])
     write_records(folder / "nonmembers.npz", x[case.n_members :], y[case.n_members :])
-    return Case(folder, x, y, case.n_members)
+    return replace(case, folder=folder, x=x, y=y)
 
 
 @dataclass(frozen=True)
@@ -159,11 +159,11 @@ def regression_case(folder: Path, noise: float = 0.5) -> dict[str, str]:
     weights = rng.normal(size=(FEATURES, 1)).astype(np.float32)
     spread = np.repeat([noise, 3 * noise], [80, 120])
     y = (x @ weights)[:, 0].astype(np.float64) + 0.25 + rng.normal(size=200) * spread
-    OnnxModel.write_dense(folder / "model.onnx", [weights], [np.full(1, 0.25, dtype=np.float32)])
+    NumpyModel.write_dense(folder / "model.npz", [weights], [np.full(1, 0.25, dtype=np.float32)])
     write_records(folder / "members.npz", x[:80], y[:80])
     write_records(folder / "nonmembers.npz", x[80:], y[80:])
     np.savez(folder / "truth.npz", y=y, predicted=(x.astype(np.float64) @ weights.astype(np.float64))[:, 0] + 0.25)
-    names = {"model": "model.onnx", "members": "members.npz", "non_members": "nonmembers.npz"}
+    names = {"model": "model.npz", "members": "members.npz", "non_members": "nonmembers.npz"}
     return {**{key: str(folder / name) for key, name in names.items()}, "task": "regression"}
 
 
@@ -193,10 +193,10 @@ def test_a_model_that_always_names_the_majority_makes_the_audit_invalid(case: Ca
     rng = np.random.default_rng(1)
     y = np.where(rng.random(len(case.y)) < 0.9, 2, rng.integers(0, 2, len(case.y)))
     bias = np.array([0.0, 0.0, 100.0, 0.0], dtype=np.float32)
-    OnnxModel.write_dense(tmp_path / "model.onnx", [np.eye(FEATURES, CLASSES, dtype=np.float32)], [bias])
+    NumpyModel.write_dense(tmp_path / "model.npz", [np.eye(FEATURES, CLASSES, dtype=np.float32)], [bias])
     write_records(tmp_path / "members.npz", case.x[:300], y[:300])
     write_records(tmp_path / "nonmembers.npz", case.x[300:], y[300:])
-    report = Case(tmp_path, case.x, y, 300).audit().run().report
+    report = Case(tmp_path, case.x, y, 300, tmp_path / "model.npz").audit().run().report
     share = report.data.nonmembers.accuracy
     assert share is not None
     assert share.value is not None

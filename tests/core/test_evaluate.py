@@ -16,7 +16,7 @@ from pmcore.intervals import order_statistic_tpr
 from pmcore.reports.meaning import headline, in_words
 from pmcore.schema import AttackPart, Figure, Figures, TprFigure
 from pmcore.statistics import auc, sort_scores, tpr_at_fpr
-from tests.core.example_report import attack_from_scores, example_report, gaussian_attack
+from pmcore.testing.example_report import attack_from_scores, example_report, gaussian_attack
 
 NO_LEAK = "No attack tried here did better than guessing"
 

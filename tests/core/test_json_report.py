@@ -12,7 +12,7 @@ import pytest
 from pmcore.errors import InputError
 from pmcore.reports.json_report import JsonReport, json_schema, json_schema_text, load_report
 from pmcore.schema import AuditReport
-from tests.core.example_report import example_report, hostile_names, invalid_report, transcript_report
+from pmcore.testing.example_report import example_report, hostile_names, invalid_report, transcript_report
 
 EXAMPLES: list[Callable[[], AuditReport]] = [example_report, transcript_report, invalid_report, hostile_names]
 

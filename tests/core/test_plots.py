@@ -14,7 +14,7 @@ from matplotlib.figure import Figure as Picture
 from pmcore.reports.figures import _STYLES, draw_roc
 from pmcore.reports.plots import PlotsReport, _pictures, picture_names
 from pmcore.schema import AuditReport
-from tests.core.example_report import (
+from pmcore.testing.example_report import (
     example_report,
     gaussian_attack,
     hostile_names,

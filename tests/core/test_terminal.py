@@ -22,7 +22,7 @@ from pmcore.reports.results import results
 from pmcore.reports.terminal import print_report, render_terminal, wants_colour
 from pmcore.reports.words import area, level, people, rate
 from pmcore.schema import AuditReport, SkippedPart, Validity
-from tests.core.example_report import (
+from pmcore.testing.example_report import (
     attack_from_scores,
     example_report,
     gaussian_attack,

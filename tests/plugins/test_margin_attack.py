@@ -1,57 +1,24 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from textwrap import dedent
 
+import numpy as np
 import pytest
 
 from pmcore.registry import PluginPolicy, find, list_plugins
+from tests.plugins.installing import Installed, install, registered, run, run_own_tests, run_pmcore
 
-SOURCE = Path(__file__).parents[2] / "plugins" / "margin-attack"
+NAME = "margin-attack"
 POLICY = PluginPolicy()
 
 
 @pytest.fixture(scope="module")
-def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a copy of the plugin's source: building one leaves files beside it."""
-    copy = tmp_path_factory.mktemp("source") / "margin-attack"
-    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", "build", ".*")
-    shutil.copytree(SOURCE, copy, ignore=ignored)
-    return copy
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    return install(NAME, tmp_path_factory.mktemp(NAME))
 
-
-@pytest.fixture(scope="module")
-def installed(copied: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the plugin and install it, without network, into a folder of its own; return that folder."""
-    target = tmp_path_factory.mktemp("installed")
-    command = [sys.executable, "-m", "pip", "install", "--no-build-isolation", "--no-deps", "--no-index"]
-    done = subprocess.run([*command, "--target", target, copied], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return target
-
-
-def run(arguments: list[str], folder: Path, *path: Path) -> str:
-    """Run Python in `folder` with `path` in front of the installed packages; return what it prints."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([*map(str, path), *filter(None, sys.path)])}
-    environment.pop("PMCORE_PLUGINS", None)
-    done = subprocess.run([sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-LIST = """
-    import json
-    from pmcore.registry import GROUPS, PluginPolicy, list_plugins
-
-    found = [plugin for group in GROUPS for plugin in list_plugins(group, PluginPolicy())]
-    own = [plugin for plugin in found if plugin.distribution == "margin-attack"]
-    print(json.dumps([[plugin.group, plugin.name, plugin.third_party, plugin.version] for plugin in own]))
-"""
 
 SCORE = """
     import json
@@ -86,37 +53,58 @@ SCORE = """
 """
 
 
-def test_what_is_installed_outside_of_the_tree_is_found_with_its_owner(installed: Path, tmp_path: Path) -> None:
-    assert json.loads(run(["-c", dedent(LIST)], tmp_path, installed)) == [
+def test_what_is_installed_outside_of_the_tree_is_found_with_its_owner(installed: Installed, tmp_path: Path) -> None:
+    assert registered(NAME, tmp_path, installed.site) == [
         ["signals", "relative_margin", True, "0.1.0"],
         ["attacks", "margin", True, "0.1.0"],
     ]
+    listed = run_pmcore(["plugins"], tmp_path, installed.site)
+    assert listed.count(f"{NAME} 0.1.0") == 2
 
 
-def test_the_plugin_scores_a_planted_leak(installed: Path, tmp_path: Path) -> None:
-    options, shape, auc = json.loads(run(["-c", dedent(SCORE)], tmp_path, installed))
+def test_the_plugin_scores_a_planted_leak(installed: Installed, tmp_path: Path) -> None:
+    options, shape, auc = json.loads(run(["-c", dedent(SCORE)], tmp_path, installed.site))
     assert options == {"signal": "relative_margin", "min_per_class": 30}
     assert shape == [600]
     assert 0.9 < auc < 1.0
 
 
-def test_the_plugin_passes_its_own_tests_where_it_is_installed(copied: Path, installed: Path) -> None:
-    own = copied.parent / "own-tests"
-    shutil.copytree(copied / "tests", own / "tests")
-    shutil.copy(copied / "setup.cfg", own)
-    options = ["-q", "-p", "no:cacheprovider", "--rootdir", str(own), "-c", str(own / "setup.cfg")]
-    assert " passed" in run(["-m", "pytest", *options, str(own / "tests")], own, installed)
+@pytest.mark.slow
+def test_the_command_line_audits_with_the_plugin(
+    installed: Installed, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    backend = install("numpy-backend", tmp_path_factory.mktemp("numpy-backend"))
+    write = "from numpy_backend import NumpyModel; import numpy as np; from pathlib import Path; "
+    write += "NumpyModel.write_dense(Path('model.npz'), [np.eye(3, dtype='f4')], [np.zeros(3, dtype='f4')])"
+    run(["-c", write], tmp_path, backend.site)
+    rng = np.random.default_rng(0)
+    for role, margin in (("members", 3.0), ("others", 1.0)):
+        y = np.arange(300) % 3
+        x = rng.normal(size=(300, 3)).astype(np.float32)
+        x[np.arange(300), y] += margin
+        np.savez(tmp_path / f"{role}.npz", x=x, y=y)
+    arguments = ["audit", "model.npz", "--members", "members.npz", "--non-members", "others.npz", "--out", "report"]
+    run_pmcore([*arguments, "--attack", "margin:min_per_class=30"], tmp_path, installed.site, backend.site)
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert report["attacks"]["margin"]["auc"]["value"] > 0.8
+    assert report["attacks"]["margin"]["options"] == {"signal": "relative_margin", "min_per_class": 30}
+    assert report["plugins"]["margin"]["distribution"] == NAME
+    assert report["plugins"]["relative_margin"]["distribution"] == NAME
 
 
-def test_types_of_the_plugin_are_shipped(installed: Path) -> None:
-    assert (installed / "margin_attack" / "py.typed").is_file()
+def test_the_plugin_passes_its_own_tests_where_it_is_installed(installed: Installed, tmp_path: Path) -> None:
+    assert " passed" in run_own_tests(installed, tmp_path)
 
 
-def test_what_is_removed_is_gone_at_once(installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_types_of_the_plugin_are_shipped(installed: Installed) -> None:
+    assert (installed.site / "margin_attack" / "py.typed").is_file()
+
+
+def test_what_is_removed_is_gone_at_once(installed: Installed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = tmp_path / "site"
-    shutil.copytree(installed, place)
+    shutil.copytree(installed.site, place)
     monkeypatch.syspath_prepend(str(place))
-    assert find("attacks", "margin", POLICY).distribution == "margin-attack"
+    assert find("attacks", "margin", POLICY).distribution == NAME
     shutil.rmtree(place)
     assert "margin" not in {plugin.name for plugin in list_plugins("attacks", POLICY)}
-    assert json.loads(run(["-c", dedent(LIST)], tmp_path)) == []
+    assert registered(NAME, tmp_path) == []

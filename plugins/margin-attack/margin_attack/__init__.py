@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-
 from pmcore.errors import InputError
 from pmcore.interfaces import Attack, Direction, Evidence, Floats, Needs, Outputs, Signal
 
@@ -91,8 +90,9 @@ class MarginAttack(Attack):
         return scores
 
     def _signed(self, evidence: Evidence, values: Floats) -> Floats:
-        if values.ndim != 1:
-            raise InputError(f"margin: signal: {self.signal} - gives a vector; choose one that gives a number")
+        if values.ndim != 1 or not np.isfinite(values).all():
+            wanted = "choose one that gives one finite number per record"
+            raise InputError(f"margin: signal: {self.signal} - {wanted}")
         return evidence.membership_evidence(self.signal, values)
 
 

@@ -1,12 +1,20 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
-from margin_attack import MarginAttack, RelativeMargin
-
 from pmcore.errors import InputError
 from pmcore.evidence import Evidence, EvidenceKey, Source
-from pmcore.interfaces import Floats, Outputs, Scale, Task
+from pmcore.interfaces import Attack, Floats, Outputs, Scale, Signal, Task
+from pmcore.testing import parametrize_with_checks
+
+from margin_attack import MarginAttack, RelativeMargin
+
+
+@parametrize_with_checks([MarginAttack(), MarginAttack(signal="loss", min_per_class=5), RelativeMargin()])
+def test_conforms(plugin: Attack | Signal, check: Callable[[Attack | Signal], None]) -> None:
+    check(plugin)
 
 
 def outputs(logits: Floats, labels: list[int], scale: Scale = Scale.LOGITS) -> Outputs:

@@ -1,4 +1,4 @@
-"""Example reports for the tests of every form: real statistics of simulated scores."""
+"""Example reports, for the checks and tests of every form: real statistics of simulated scores."""
 
 from __future__ import annotations
 

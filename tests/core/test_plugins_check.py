@@ -1,0 +1,207 @@
+"""`pmcore plugins check`: a table or JSON of all checks of an installed plugin, and an exit code for a gate."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from pmcore.testing.backend_case import make_network
+from pmcore.testing.backend_checks import BACKEND_CHECKS
+from pmcore.testing.reader_checks import READER_CHECKS
+from pmcore.testing.report_checks import REPORT_CHECKS
+from tests.core.command import run_apart, run_here, run_on_terminal
+from tests.core.planted_backends import GoodModel
+
+PLUGINS = """
+    from dataclasses import dataclass
+
+    from pmcore.interfaces import Trainer
+    from tests.core.planted_backends import GoodModel, ReadsOnly
+    from tests.core.planted_reports import GoodReport
+
+
+    @dataclass(frozen=True)
+    class NoteReport(GoodReport):
+        '''A note that can be told to show what is null.
+
+        Parameters
+        ----------
+        frank : whether a figure that is null is shown as Python has it
+        '''
+
+        frank: bool = False
+
+        def figure(self, figure):
+            return str(figure.value) if self.frank and figure.value is None else super().figure(figure)
+
+
+    class LoudReport(GoodReport):
+        '''A note that prints what it does.'''
+
+        def figure(self, figure):
+            print("rendering")
+            return super().figure(figure)
+
+
+    class NoTrainer(Trainer):
+        '''A trainer that trains nothing.'''
+
+        def train(self, target, inputs, labels, seed, out):
+            return target
+
+
+    class NeedsFramework(GoodModel):
+        '''A backend whose framework is not installed.'''
+
+        @classmethod
+        def write_dense(cls, path, weights, biases):
+            import framework_that_nobody_made
+"""
+ENTRY_POINTS = """
+    [pmcore.reports]
+    planted-note = planted_distribution:NoteReport
+    planted-loud = planted_distribution:LoudReport
+    npz = planted_distribution:NoteReport
+    [pmcore.backends]
+    planted-plain = planted_distribution:GoodModel
+    planted-reader-only = planted_distribution:ReadsOnly
+    planted-far = planted_distribution:NeedsFramework
+    [pmcore.trainers]
+    planted-trainer = planted_distribution:NoTrainer
+"""
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Put a distribution with planted plugins on sys.path, as pip leaves it there."""
+    (tmp_path / "planted_distribution.py").write_text(dedent(PLUGINS))
+    metadata = tmp_path / "planted_distribution-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: planted-distribution\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(dedent(ENTRY_POINTS))
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def check(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    def run(*arguments: object) -> tuple[int, str, str]:
+        ended = run_here(capsys, "plugins", "check", *arguments)
+        return ended.code, ended.out, ended.err
+
+    return run
+
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+def test_every_check_has_a_row_and_the_last_line_counts_them(check: Run) -> None:
+    code, out, err = check("npz")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0].startswith("npz   reader of pmcore ")
+    rows = [line.split()[0] for line in lines[1:-1] if not line.startswith("   ")]
+    assert rows == [each.name.removeprefix("check_") for each in READER_CHECKS]
+    assert lines[-1] == f"{len(READER_CHECKS)} checks: {len(READER_CHECKS)} passed"
+
+
+def test_what_does_not_apply_is_shown_with_its_reason_and_fails_nothing(check: Run) -> None:
+    code, out, _ = check("csv")
+    assert code == 0
+    assert "shapes                    not applicable  a CSV table holds one input" in out
+    assert out.splitlines()[-1] == f"{len(READER_CHECKS)} checks: {len(READER_CHECKS) - 4} passed, 4 not applicable"
+
+
+@pytest.mark.parametrize("columns", [60, 80, 200])
+def test_the_table_fits_the_terminal(check: Run, monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    _, out, _ = check("csv")
+    assert max(map(len, out.splitlines())) <= min(columns, 100)
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_failed_check_is_told_and_ends_with_exit_code_1(check: Run) -> None:
+    code, out, _ = check("planted-note:frank=true")
+    assert code == 1
+    assert "unresolved_figures        FAILED" in out
+    assert "note.md shows a figure that is null as 'None'" in " ".join(out.split())
+    total = len(REPORT_CHECKS)
+    assert out.splitlines()[-1] == f"{total} checks: {total - 1} passed, 1 FAILED"
+
+
+@pytest.mark.usefixtures("installed")
+def test_what_a_plugin_prints_stays_out_of_the_table(check: Run) -> None:
+    code, out, err = check("planted-loud", "--json")
+    assert code == 1
+    failed = [each["check"] for each in json.loads(out)[0]["checks"] if each["verdict"] == "FAILED"]
+    assert failed == ["check_no_effects"]
+    assert "rendering" in err
+
+
+def test_json_holds_all_that_the_table_shows(check: Run) -> None:
+    code, out, _ = check("csv", "--json")
+    (plugin,) = json.loads(out)
+    assert code == 0
+    assert (plugin["group"], plugin["name"], plugin["distribution"]) == ("readers", "csv", "pmcore")
+    assert plugin["counts"] == {"passed": len(READER_CHECKS) - 4, "not applicable": 4}
+    assert [each["check"] for each in plugin["checks"]] == [each.name for each in READER_CHECKS]
+    assert all(each["promise"] for each in plugin["checks"])
+    assert all(bool(each["detail"]) == (each["verdict"] != "passed") for each in plugin["checks"])
+
+
+@pytest.mark.usefixtures("installed")
+def test_every_kind_that_bears_a_name_is_checked_unless_one_is_chosen(check: Run) -> None:
+    _, out, _ = check("npz", "--json")
+    assert [plugin["group"] for plugin in json.loads(out)] == ["reports", "readers"]
+    code, out, _ = check("npz", "--json", "--group", "readers")
+    assert code == 0
+    assert [plugin["group"] for plugin in json.loads(out)] == ["readers"]
+
+
+def test_a_backend_that_cannot_write_is_checked_on_the_model_that_is_given(check: Run, installed: Path) -> None:
+    network = make_network()
+    GoodModel.write_dense(installed / "model.plain", network.weights, network.biases)
+    code, out, _ = check("planted-reader-only", "--model", installed / "model.plain")
+    assert code == 0, out
+    assert out.splitlines()[-1] == f"{len(BACKEND_CHECKS)} checks: {len(BACKEND_CHECKS) - 6} passed, 6 not applicable"
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["npy2"], "no plugin is called 'npy2' - did you mean 'npy'?"),
+        (["jsn", "--group", "reports"], "no report is called 'jsn' - did you mean 'json'?"),
+        (["planted-note:fank=true"], "did you mean 'frank'?"),
+        (["planted-note:frank=perhaps"], "option frank='perhaps': expected bool"),
+        (["planted-plain:device=cpu"], "is checked with its default options - leave out device"),
+        (["planted-plain", "--model", "no-such.plain"], "no-such.plain: no such file"),
+        (["csv", "--model", "model.onnx"], "'csv' is no backend - leave out --model"),
+        (["planted-trainer"], "there are no checks for trainers, such as 'planted-trainer'"),
+        (["planted-far"], "needs framework_that_nobody_made; try: pip install framework_that_nobody_made"),
+    ],
+)
+def test_what_cannot_be_checked_is_one_line_and_exit_code_2(check: Run, arguments: list[str], complaint: str) -> None:
+    code, out, err = check(*arguments)
+    assert (code, out) == (2, "")
+    assert len(err.splitlines()) == 1
+    assert complaint in err
+
+
+@pytest.mark.parametrize("name", ["onnx", "json", "plots", "npz", "npy", "csv", "parquet"])
+def test_the_built_in_plugins_keep_every_promise(name: str) -> None:
+    ended = run_apart("plugins", "check", name, "--json")
+    failed = [each["detail"] for p in json.loads(ended.out) for each in p["checks"] if each["verdict"] == "FAILED"]
+    assert (ended.code, failed, ended.err) == (0, [], "")
+
+
+def test_failures_are_red_on_a_terminal_and_the_bar_is_gone_at_the_end(installed: Path) -> None:
+    code = f"import sys; sys.path.insert(0, {str(installed)!r})"
+    ended = run_on_terminal("plugins", "check", "planted-note:frank=true", code=code)
+    assert ended.code == 1
+    assert "\x1b[31m  unresolved_figures" in ended.out
+    assert "23 checks: " in ended.out.splitlines()[-1]
