@@ -1,0 +1,268 @@
+"""A model as OpenVINO runs it: compiled once, in float32 unless the deployed precision is asked for."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from pmcore.errors import AuditError, InputError
+from pmcore.heads import Head, rows
+from pmcore.intake import Intake
+from pmcore.interfaces import (
+    Array,
+    Inputs,
+    Layer,
+    LoadOptions,
+    Model,
+    ModelDescription,
+    Outputs,
+    Want,
+)
+from pmcore.reading import Reading, presume, settle
+from pmcore.trial import count_columns, same_answers
+from pmcore_openvino.dense import write_dense
+from pmcore_openvino.digest import model_sha256
+from pmcore_openvino.facts import properties_of, weight_notes
+from pmcore_openvino.feeding import read_intake
+from pmcore_openvino.files import check_files, looks_like_ir
+from pmcore_openvino.graph import Graph, refuse_state
+from pmcore_openvino.head import fetched, find_head
+from pmcore_openvino.layers import LayerTable, read_layers
+from pmcore_openvino.rewrite import freed
+from pmcore_openvino.runtime import make_core, read_model, version
+from pmcore_openvino.session import Session, Settings, open_session
+
+_SAMPLE = 32
+"""Records that are looked at before the first query."""
+_VERIFIED = 8
+"""Records that must be answered as before when a fixed batch is made free."""
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What the files say about themselves, and what a model in memory is told apart by."""
+
+    properties: Mapping[str, str]
+    notes: tuple[str, ...]
+    files: tuple[Path, ...] = ()
+    sha256: str | None = None
+
+
+class OpenvinoModel(Model):
+    """A model in OpenVINO IR or ONNX, run by OpenVINO; one that ends in probabilities is read before them."""
+
+    suffixes: ClassVar[tuple[str, ...]] = (".xml",)
+
+    def __init__(
+        self,
+        path: Path,
+        options: LoadOptions,
+        settings: Settings,
+        core: Any,
+        graph: Graph,
+        session: Session,
+        intake: Intake,
+        head: Head,
+        reading: Reading,
+        facts: _Facts,
+    ) -> None:
+        self._path = path
+        self._options = options
+        self._settings = settings
+        self._core = core
+        self._graph = graph
+        self._session: Session | None = session
+        self._intake = intake
+        self._head = head
+        self._reading = reading
+        self._facts = facts
+        self._batch_notes = intake.notes
+        self._table: LayerTable | None = None
+        self._deeper: dict[tuple[str, ...], Session] = {}
+
+    @classmethod
+    def recognises(cls, path: Path, head: bytes) -> bool:
+        """Tell an IR by its suffix together with how it begins; ONNX files are another backend's by default."""
+        return path.suffix.lower() in cls.suffixes and looks_like_ir(head)
+
+    @classmethod
+    def load(cls, source: Path, options: LoadOptions) -> Self:
+        """Load a model from .xml and .bin, or from .onnx; see `Model.load`. Nothing is written."""
+        settings = Settings.of(options)
+        told = check_files(source)
+        core = make_core()
+        settings.device.check(core)
+        weights = told.files[0] if told.files and source.suffix.lower() != ".onnx" else None
+        graph = Graph(read_model(core, source, weights))
+        facts = _Facts(
+            {**properties_of(graph.model), **told.properties}, weight_notes(graph), tuple(map(Path, told.files))
+        )
+        return cls._of(source, options, settings, core, graph, facts)
+
+    @classmethod
+    def wraps(cls, model: object) -> bool:
+        """Tell an ``openvino.Model`` in memory."""
+        openvino = sys.modules.get("openvino")
+        return openvino is not None and isinstance(model, openvino.Model)
+
+    @classmethod
+    def wrap(cls, model: Any, options: LoadOptions) -> Self:
+        """Take an ``openvino.Model`` that is in memory; a copy of it is asked, which shares its weights."""
+        settings = Settings.of(options)
+        core = make_core()
+        settings.device.check(core)
+        graph = Graph(model.clone())
+        facts = _Facts(properties_of(model), weight_notes(graph), sha256=model_sha256(model))
+        return cls._of(Path("Model in memory"), options, settings, core, graph, facts)
+
+    @classmethod
+    def _of(cls, path: Path, options: LoadOptions, settings: Settings, core: Any, graph: Graph, facts: _Facts) -> Self:
+        refuse_state(graph.model, path)
+        head = find_head(graph, options.output, path)
+        intake = read_intake(graph.model, graph.tensors[head.output].shape or (), path)
+        wanted = fetched(head)
+        session = open_session(core, graph, wanted, settings, path)
+        declared = {name: shape or () for name, shape in session.outputs.items()}
+        columns = count_columns(session, intake, wanted, declared, path)
+        reading = presume(head, columns, options.task, path)
+        return cls(path, options, settings, core, graph, session, intake, head, reading, facts)
+
+    @classmethod
+    def write_dense(cls, path: Path, weights: Sequence[Array], biases: Sequence[Array]) -> None:
+        """Write a dense network as IR; see `pmcore.interfaces.Model.write_dense`."""
+        write_dense(path, weights, biases)
+
+    def files(self) -> tuple[Path, ...]:
+        """Return the .bin of an IR, or the files of external weights."""
+        return self._facts.files
+
+    def sha256(self) -> str | None:
+        """Return a SHA-256 of the operations and constants of a model that came from memory."""
+        return self._facts.sha256
+
+    def describe(self) -> ModelDescription:
+        """Return what the model is; before `prepare`, as far as its graph tells."""
+        reading = self._reading
+        session = self._open()
+        return ModelDescription(
+            inputs=self._intake.specs,
+            task=reading.task,
+            classes=reading.classes,
+            output=reading.tensor,
+            scale=reading.scale,
+            device=session.device,
+            precision=session.computed.shown,
+            runtime=version(),
+            pre_softmax=reading.tensor != self._head.output,
+            resolution_limited=reading.limited,
+            batch=self._intake.batch,
+            properties=self._facts.properties,
+            notes=(*reading.notes, *self._batch_notes, *self._facts.notes, *self._precision_notes(session)),
+        )
+
+    def prepare(self, sample: Inputs) -> None:
+        """Free a fixed batch if that changes no answer, and settle what the numbers are."""
+        some = {name: array[:_SAMPLE] for name, array in sample.items()}
+        records = min((len(array) for array in some.values()), default=0)
+        if records == 0:
+            return
+        if self._intake.batch is not None and records > 1:
+            self._free_batch(some)
+        wanted = fetched(self._head)
+        answers = dict(zip(wanted, self._intake.ask(self._open(), wanted, some), strict=True))
+        output = rows(answers[self._head.output], records, self._head.output, self._path)
+        before = None
+        if self._head.before is not None:
+            try:
+                before = rows(answers[self._head.before], records, self._head.before, self._path)
+            except InputError:  # a softmax over another axis than the classes: the output is read
+                before = None
+        self._reading = settle(self._head, before, output, self._options.task, self._path)
+
+    def predict(self, inputs: Inputs) -> Array:
+        """Return predictions, shape (b, k), in their own type; float16 is widened to float32."""
+        (answer,) = self._intake.ask(self._open(), (self._reading.tensor,), inputs)
+        records = len(next(iter(inputs.values())))
+        return self._reading.scores(answer, records, self._path)
+
+    def layers(self) -> Sequence[Layer]:
+        """Return the operations on the records, in order of computation."""
+        return self._layers().layers
+
+    def activations(self, inputs: Inputs, layers: Sequence[str]) -> Mapping[str, Array]:
+        """Return the outputs of layers that are given by name or by index, each (b, ...)."""
+        tensors = self._tensors(layers)
+        names = tuple(dict.fromkeys(tensors.values()))
+        answers = dict(zip(names, self._intake.ask(self._looking_at(tensors), names, inputs), strict=True))
+        return {name: answers[tensor] for name, tensor in tensors.items()}
+
+    def ask(self, inputs: Inputs, labels: Array, want: Want) -> Outputs:
+        """Answer everything in `want` about one batch in one pass."""
+        if not (want.predictions and want.activations) or want.gradients:
+            return super().ask(inputs, labels, want)
+        tensors = self._tensors(sorted(want.activations))
+        names = tuple(dict.fromkeys((self._reading.tensor, *tensors.values())))
+        answers = dict(zip(names, self._intake.ask(self._looking_at(tensors), names, inputs), strict=True))
+        return Outputs(
+            task=self._reading.task,
+            scale=self._reading.scale,
+            labels=labels,
+            predictions=self._reading.scores(answers[self._reading.tensor], len(labels), self._path),
+            activations={name: answers[tensor] for name, tensor in tensors.items()},
+        )
+
+    def close(self) -> None:
+        """Release the compiled models."""
+        self._session = None
+        self._deeper.clear()
+
+    def _open(self) -> Session:
+        if self._session is None:
+            raise AuditError(f"{self._path}: was closed; load the model again")
+        return self._session
+
+    def _layers(self) -> LayerTable:
+        if self._table is None:
+            self._table = read_layers(self._graph)
+        return self._table
+
+    def _tensors(self, layers: Sequence[str]) -> dict[str, str]:
+        return {name: self._layers().tensor(name, self._path) for name in layers}
+
+    def _looking_at(self, tensors: Mapping[str, str]) -> Session:
+        """Return a session that gives these tensors beside the predictions; kept until others are wanted."""
+        self._open()
+        key = tuple(sorted(set(tensors.values())))
+        if key not in self._deeper:
+            wanted = tuple(dict.fromkeys((*fetched(self._head), *key)))
+            self._deeper = {key: open_session(self._core, self._graph, wanted, self._settings, self._path)}
+        return self._deeper[key]
+
+    def _free_batch(self, sample: Inputs) -> None:
+        """Replace the session by one whose batch is free, if it answers each record as the fixed one does."""
+        sample = {name: array[:_VERIFIED] for name, array in sample.items()}
+        wanted = fetched(self._head)
+        expected = self._intake.ask(self._open(), wanted, sample)
+        try:
+            graph = freed(self._graph, self._intake.batch or 1, self._path)
+            session = open_session(self._core, graph, wanted, self._settings, self._path)
+            intake = read_intake(graph.model, graph.tensors[self._head.output].shape or (), self._path)
+            found = intake.ask(session, wanted, sample)
+        except AuditError:
+            return
+        if intake.batch is None and not intake.single and all(map(same_answers, found, expected)):
+            self._batch_notes = (
+                f"The file's fixed batch of {self._intake.batch} was made free; "
+                f"{len(expected[0])} records are answered as before.",
+            )
+            self._session, self._intake, self._graph, self._table = session, intake, graph, None
+            self._deeper.clear()
+
+    def _precision_notes(self, session: Session) -> Iterator[str]:
+        if self._settings.deployed:
+            ran = ", ".join(f"{name} ({count})" for name, count in sorted(session.computed.operations.items()))
+            told = f": its operations run in {ran}" if ran else ""
+            yield f"Computed in the precision that {session.device} takes by itself, {session.computed.shown}{told}."
