@@ -1,0 +1,262 @@
+"""A Keras model or a SavedModel, as TensorFlow answers for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from pmcore.errors import AuditError, InputError, ModelError, OutOfMemory
+from pmcore.heads import rows
+from pmcore.intake import Intake, intake_of
+from pmcore.interfaces import Array, Inputs, Layer, LoadOptions, Model, ModelDescription, Outputs, Want
+from pmcore.reading import Reading, presume, settle
+from pmcore.trial import count_columns, same_answers
+from pmcore_tensorflow.archive import check_archive
+from pmcore_tensorflow.dense import write_dense
+from pmcore_tensorflow.device import Device, choose_device
+from pmcore_tensorflow.layers import LayerTable, Tap, read_layers
+from pmcore_tensorflow.network import Network, is_keras_model, load_network, read_network
+from pmcore_tensorflow.options import TensorflowOptions
+from pmcore_tensorflow.saved import GRAPH, check_saved_model, files_of, is_saved_model
+from pmcore_tensorflow.signatures import Signature, load_signature
+from pmcore_tensorflow.starting import check_keras, tensorflow, unnoticed
+from pmcore_tensorflow.trace import Program, trace
+
+_SAMPLE = 32
+"""Records that are looked at before the first query."""
+_OLD = (".h5", ".hdf5")
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What the model says about itself."""
+
+    precision: str
+    properties: Mapping[str, str]
+    files: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class TensorflowModel(Model):
+    """A Keras model or a SavedModel, run by TensorFlow; one that ends in probabilities is read before them."""
+
+    options: ClassVar[type[LoadOptions]] = TensorflowOptions
+    suffixes: ClassVar[tuple[str, ...]] = (".keras",)
+
+    def __init__(
+        self, source: Network | Signature, options: TensorflowOptions, device: Device, facts: _Facts, path: Path
+    ) -> None:
+        tf = tensorflow()
+        self._path = path
+        self._options = options
+        self._device = device
+        self._facts = facts
+        self._version = f"tensorflow {tf.__version__}"
+        self._source: Network | Signature | None = source
+        body = source.body() if isinstance(source, Network) else source.body
+        self._program = trace(tf, body, source.specs, options.output, device, path)
+        shapes = self._program.shapes
+        self._intake: Intake = intake_of(source.specs, shapes[self._program.head.output], path)
+        columns = count_columns(self._program, self._intake, self._program.tensors, shapes, path)
+        self._reading: Reading = presume(self._program.head, columns, options.task, path)
+        self._table: LayerTable | None = None
+        self._deeper: dict[tuple[str, ...], Program] = {}
+
+    @classmethod
+    def recognises(cls, path: Path, head: bytes) -> bool:
+        """Tell a .keras file (or one of the old form) by its suffix or its first member, a SavedModel by its graph."""
+        if path.is_dir():
+            return is_saved_model(path)
+        keras_zip = head.startswith(b"PK\x03\x04") and head[30:43] == b"metadata.json"
+        return path.suffix.lower() in (*cls.suffixes, *_OLD) or path.name == GRAPH or keras_zip
+
+    @classmethod
+    def load(cls, source: Path, options: LoadOptions) -> Self:
+        """Load a .keras file or the folder of a SavedModel, after a check of what it would do; see `Model.load`."""
+        chosen = _own(options)
+        if source.name == GRAPH and source.is_file():
+            raise InputError(f"{source}: is one file of a SavedModel; name the folder {source.parent}")
+        if source.is_dir():
+            return cls._load_saved(source, chosen)
+        if chosen.signature is not None:
+            raise InputError(f"{source}: signature: a Keras model has none; leave the option out")
+        found = check_archive(source)
+        if source.suffix != ".keras":
+            raise InputError(f"{source}: is a Keras model under another name; let its name end in .keras")
+        tf = tensorflow()
+        with unnoticed():
+            device = choose_device(tf, chosen)
+        with device.computing(tf):
+            network = load_network(source)
+        return cls(network, chosen, device, _Facts(network.precision, found.properties), source)
+
+    @classmethod
+    def wraps(cls, model: object) -> bool:
+        """Tell a `keras.Model`; Keras is not imported to find out."""
+        return is_keras_model(model)
+
+    @classmethod
+    def wrap(cls, model: Any, options: LoadOptions) -> Self:
+        """Take a Keras model that is in memory; see `Model.wrap`. It is asked as it stands and never changed."""
+        chosen = _own(options)
+        path = Path(f"{type(model).__name__} in memory")
+        if not is_keras_model(model):
+            raise InputError(f"{path}: is no keras.Model; wrap a function with pmcore.from_callable")
+        if chosen.signature is not None:
+            raise InputError(f"{path}: signature: a Keras model has none; leave the option out")
+        import keras
+
+        check_keras(keras)
+        tf = tensorflow()
+        network = read_network(model, path)
+        with unnoticed():
+            device = choose_device(tf, chosen, network.home)
+        facts = _Facts(network.precision, {"keras_version": keras.__version__})
+        return cls(network, chosen, device, facts, path)
+
+    @classmethod
+    def write_dense(cls, path: Path, weights: Sequence[Array], biases: Sequence[Array]) -> None:
+        """Write a dense network as a .keras file; see `pmcore.interfaces.Model.write_dense`."""
+        write_dense(path, weights, biases)
+
+    def files(self) -> tuple[Path, ...]:
+        """Return all files of a SavedModel; a .keras file is one."""
+        return self._facts.files
+
+    def sha256(self) -> str | None:
+        """Return a SHA-256 of the layers and weights of a Keras model."""
+        return self._source.sha256() if isinstance(self._source, Network) else None
+
+    def describe(self) -> ModelDescription:
+        """Return what the model is; before `prepare`, as far as its graph tells."""
+        reading = self._reading
+        return ModelDescription(
+            inputs=self._intake.specs,
+            task=reading.task,
+            classes=reading.classes,
+            output=reading.tensor,
+            scale=reading.scale,
+            device=self._device.shown,
+            precision=self._facts.precision,
+            runtime=self._version,
+            pre_softmax=reading.tensor != self._program.head.output,
+            resolution_limited=reading.limited,
+            batch=self._intake.batch,
+            properties=self._facts.properties,
+            notes=(*self._facts.notes, *reading.notes, *self._device.notes, *self._intake.notes),
+        )
+
+    def prepare(self, sample: Inputs) -> None:
+        """Settle what the numbers are, and that looking into a model's functions changes no answer."""
+        some = {name: array[:_SAMPLE] for name, array in sample.items()}
+        records = min((len(array) for array in some.values()), default=0)
+        if records == 0:
+            return
+        outer = self._program.outer
+        if outer is not None and not self._answers_as(outer, some):
+            self._program = outer
+            self._deeper.clear()
+        names = self._program.tensors
+        answers = self._ask(self._program, names, some)
+        flat = [rows(a, records, n, self._path) for a, n in zip(answers, names, strict=True)]
+        before = flat[0] if len(flat) > 1 else None
+        self._reading = settle(self._program.head, before, flat[-1], self._options.task, self._path)
+
+    def predict(self, inputs: Inputs) -> Array:
+        """Return predictions, shape (b, k), in their own type; halves are widened to float32."""
+        (answer,) = self._ask(self._program, (self._reading.tensor,), inputs)
+        records = len(next(iter(inputs.values())))
+        return self._reading.scores(answer, records, self._path)
+
+    def layers(self) -> Sequence[Layer]:
+        """Return the layers of a functional or sequential Keras model; () for any other."""
+        return self._layers().layers
+
+    def activations(self, inputs: Inputs, layers: Sequence[str]) -> Mapping[str, Array]:
+        """Return the outputs of layers that are given by name or by index, each (b, ...)."""
+        taps = self._taps(layers)
+        answers = self._ask(self._looking_at(taps), tuple(taps), inputs) if taps else []
+        return {name.removeprefix(_TAP): answer for name, answer in zip(taps, answers, strict=True)}
+
+    def ask(self, inputs: Inputs, labels: Array, want: Want) -> Outputs:
+        """Answer everything in `want` about one batch in one pass."""
+        if not (want.predictions and want.activations) or want.gradients:
+            return super().ask(inputs, labels, want)
+        taps = self._taps(sorted(want.activations))
+        program = self._looking_at(taps)
+        as_it_stands = self._reading.tensor == self._program.head.output
+        tensor = program.head.output if as_it_stands else program.tensors[0]
+        answer, *found = self._ask(program, (tensor, *taps), inputs)
+        return Outputs(
+            task=self._reading.task,
+            scale=self._reading.scale,
+            labels=labels,
+            predictions=self._reading.scores(answer, len(labels), self._path),
+            activations={name.removeprefix(_TAP): values for name, values in zip(taps, found, strict=True)},
+        )
+
+    def close(self) -> None:
+        """Let go of the model."""
+        self._source = None
+        self._deeper.clear()
+
+    @classmethod
+    def _load_saved(cls, source: Path, options: TensorflowOptions) -> Self:
+        tf = tensorflow()
+        found = check_saved_model(source, options.trust_model)
+        with unnoticed():
+            device = choose_device(tf, options)
+        with device.computing(tf):
+            signature = load_signature(tf, source, options.signature)
+        properties = {**found.properties, "signature": signature.name}
+        facts = _Facts(signature.precision, properties, files_of(source), found.notes)
+        return cls(signature, options, device, facts, source)
+
+    def _ask(self, program: Program, names: Sequence[str], inputs: Inputs) -> list[Array]:
+        if self._source is None:
+            raise AuditError(f"{self._path}: was closed; load the model again")
+        return self._intake.ask(program, names, inputs)
+
+    def _answers_as(self, outer: Program, sample: Inputs) -> bool:
+        """Tell whether looking into a model's functions changes no answer."""
+        (expected,) = self._ask(outer, outer.tensors, sample)
+        try:
+            (found,) = self._ask(self._program, outer.tensors, sample)
+        except OutOfMemory:
+            raise
+        except ModelError:
+            return False
+        return same_answers(found, expected)
+
+    def _layers(self) -> LayerTable:
+        if self._table is None:
+            source = self._source
+            self._table = read_layers(source.model) if isinstance(source, Network) else LayerTable()
+        return self._table
+
+    def _taps(self, layers: Sequence[str]) -> dict[str, Tap]:
+        return {f"{_TAP}{name}": self._layers().tap(name, self._path) for name in layers}
+
+    def _looking_at(self, taps: Mapping[str, Tap]) -> Program:
+        """Return a program that gives these layers beside the predictions; kept until others are wanted."""
+        if not isinstance(self._source, Network):
+            raise AuditError(f"{self._path}: was closed; load the model again")
+        key = tuple(sorted(taps))
+        if key not in self._deeper:
+            body = self._source.body(taps)
+            head = self._program.head.output
+            program = trace(tensorflow(), body, self._source.specs, head, self._device, self._path)
+            self._deeper = {key: program}
+        return self._deeper[key]
+
+
+_TAP = "layer "
+"""Keeps the names of layers apart from those of tensors."""
+
+
+def _own(options: LoadOptions) -> TensorflowOptions:
+    if isinstance(options, TensorflowOptions):
+        return options
+    return TensorflowOptions(**{name: getattr(options, name) for name in LoadOptions.__dataclass_fields__})

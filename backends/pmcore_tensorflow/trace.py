@@ -1,0 +1,211 @@
+"""A model as one tf.function, traced once: from named arrays to the tensors that are read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pmcore.errors import ModelError
+from pmcore.heads import Head
+from pmcore.intake import Shape
+from pmcore.interfaces import Array, TensorSpec
+from pmcore_tensorflow.device import Device, explained
+from pmcore_tensorflow.head import Origin, Output, choose_output, origin_of
+from pmcore_tensorflow.inlining import inlined
+from pmcore_tensorflow.starting import unnoticed
+
+_NUMPY: Mapping[str, str] = {"string": "str", "bfloat16": "float32"}
+"""Types of TensorFlow that arrays carry under another name or in another type."""
+_CALLS = re.compile(r"^(?:(?:Stateful)?PartitionedCall(?:_\d+)?/)+")
+"""What inlining puts before the name of a tensor."""
+_CARRIED = frozenset({"str", "bool", "float16", "float32", "float64"}) | {
+    f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model computes from symbolic tensors: its outputs by name, and the layers that were asked for."""
+
+    outputs: Mapping[str, Any]
+    layers: Mapping[str, Any] = field(default_factory=dict)
+
+
+Body = Callable[[Sequence[Any]], Answer]
+"""Computes with symbolic tensors, one per input, in the order of the inputs."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """A traced function of a model; it answers for the tensors that its trace returns.
+
+    Parameters
+    ----------
+    head : how the model ends; `before` is given only if the tensor was found
+    specs : the inputs, batch axis first where there is one
+    shapes : the tensors that can be had, with the shapes that TensorFlow infers
+    outer : the same model as it stands, where this program was made by looking into its functions
+    """
+
+    tf: Any
+    function: Any
+    head: Head
+    specs: tuple[TensorSpec, ...]
+    shapes: Mapping[str, Shape]
+    device: Device
+    path: Path
+    outer: Program | None = None
+
+    def run(self, outputs: Sequence[str], feeds: Mapping[str, Array]) -> list[Array]:
+        """Return the named tensors for one batch.
+
+        Raises
+        ------
+        OutOfMemory
+            The batch did not fit.
+        ModelError
+            TensorFlow failed for another reason, or the records have another shape than the model takes.
+        """
+        arrays = [self._fitting(spec, feeds[spec.name]) for spec in self.specs]
+        with (
+            explained(self.path, "TensorFlow failed", "see that the records are what it was trained on"),
+            self.device.computing(self.tf),
+        ):
+            answers = dict(zip(self.shapes, self.function(*map(self.tf.constant, arrays)), strict=True))
+            return [answers[name].numpy() for name in outputs]
+
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        """Return the tensor before the last activation, where it was found, and the output."""
+        return (self.head.output,) if self.head.before is None else (self.head.before, self.head.output)
+
+    def _fitting(self, spec: TensorSpec, array: Array) -> Array:
+        if spec.shape and len(spec.shape) != array.ndim:
+            raise ModelError(
+                f"{self.path}: input {spec.name!r} takes {len(spec.shape)} axes and was given {array.ndim}; "
+                "give it records of the shape that the model was trained on"
+            )
+        for axis, (size, given) in enumerate(zip(spec.shape, array.shape, strict=False)):
+            if isinstance(size, int) and size != given:
+                raise ModelError(
+                    f"{self.path}: input {spec.name!r} takes {size} along axis {axis} and was given {given}; "
+                    "give it records of the shape that the model was trained on"
+                )
+        return array
+
+
+def trace(tf: Any, body: Body, specs: Sequence[TensorSpec], wanted: str | None, device: Device, path: Path) -> Program:
+    """Trace a model as one tf.function, and look behind the output that holds the predictions.
+
+    Where the output comes out of a function of its own, as it does in a SavedModel, that function is inlined
+    and looked into.
+
+    Parameters
+    ----------
+    wanted : the name of the output that holds the predictions, or None to choose
+
+    Raises
+    ------
+    ModelError
+        TensorFlow does not take the model.
+    """
+    program, inside = _traced(tf, body, specs, wanted, device, path)
+    if not inside:
+        return program
+    flat = inlined(tf, program.function)
+    if flat is None:
+        return program
+    names = tuple(program.shapes)
+
+    def body_of_graph(inputs: Sequence[Any]) -> Answer:
+        found = dict(zip(names, flat(inputs), strict=True))
+        output = {program.head.output: found.pop(program.head.output)}
+        return Answer(output, found)
+
+    try:
+        opened, _ = _traced(tf, body_of_graph, specs, program.head.output, device, path)
+    except ModelError:
+        return program
+    if opened.head.before is None:
+        return program
+    head = replace(opened.head, notes=program.head.notes)
+    return replace(opened, head=head, outer=program)
+
+
+@dataclass
+class _Seen:
+    """What a trace found out."""
+
+    head: Head | None = None
+    inside: bool = False
+    names: tuple[str, ...] = ()
+
+
+def _traced(
+    tf: Any, body: Body, specs: Sequence[TensorSpec], wanted: str | None, device: Device, path: Path
+) -> tuple[Program, bool]:
+    seen = _Seen()
+
+    def asked(*inputs: Any) -> list[Any]:
+        answer = body(inputs)
+        outputs = {name: tf.convert_to_tensor(tensor) for name, tensor in answer.outputs.items()}
+        origins = {name: origin_of(tensor) for name, tensor in outputs.items()}
+        head = choose_output([_described(name, outputs[name], origins[name]) for name in outputs], wanted, path)
+        origin, output = origins[head.output], outputs[head.output]
+        found: dict[str, Any] = {}
+        if origin.before is not None:
+            name = _CALLS.sub("", origin.before.name.partition(":")[0])
+            head = replace(head, before=name if name != head.output else f"{name} before {origin.ending}")
+            found[str(head.before)] = _carried(tf, origin.before, tf.float32)
+        found[head.output] = _carried(tf, output, tf.float16)
+        found |= {name: _carried(tf, tensor, tf.float32) for name, tensor in answer.layers.items()}
+        seen.head, seen.inside, seen.names = head, origin.inside, tuple(found)
+        return list(found.values())
+
+    signature = [tf.TensorSpec(_open_shape(spec), "string" if spec.dtype == "str" else spec.dtype) for spec in specs]
+    remedy = "save it again with this version of TensorFlow and Keras, or name what it needs"
+    with explained(path, "TensorFlow does not take the model", remedy), unnoticed(), device.computing(tf):
+        function = tf.function(asked, input_signature=signature, autograph=False, jit_compile=False)
+        concrete = function.get_concrete_function()
+    assert seen.head is not None
+    shapes = {name: shape_of(tensor) or () for name, tensor in zip(seen.names, concrete.outputs, strict=True)}
+    return Program(tf, concrete, seen.head, tuple(specs), shapes, device, path), seen.inside
+
+
+def shape_of(tensor: Any) -> tuple[int | None, ...] | None:
+    """Return the shape of a symbolic tensor or a specification, or None if not even its rank is known."""
+    if tensor.shape.rank is None:
+        return None
+    return tuple(tensor.shape.as_list())
+
+
+def array_type(dtype: Any, name: str, path: Path) -> str:
+    """Return the type of the arrays that an input takes.
+
+    Raises
+    ------
+    ModelError
+        Arrays cannot carry it.
+    """
+    kind = _NUMPY.get(str(dtype), str(dtype))
+    if kind not in _CARRIED:
+        raise ModelError(
+            f"{path}: input {name!r} is of type {kind}, which arrays cannot carry; save the model with float32 inputs"
+        )
+    return kind
+
+
+def _described(name: str, tensor: Any, origin: Origin) -> Output:
+    return Output(name, shape_of(tensor), tensor.dtype.is_floating, origin.ending)
+
+
+def _carried(tf: Any, tensor: Any, stand_in: Any) -> Any:
+    """Return a tensor in a type that arrays have."""
+    return tf.cast(tensor, stand_in) if tensor.dtype == tf.bfloat16 else tf.identity(tensor)
+
+
+def _open_shape(spec: TensorSpec) -> list[int | None] | None:
+    return [size if isinstance(size, int) else None for size in spec.shape] if spec.shape else None
