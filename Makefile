@@ -5,7 +5,7 @@ DEMO := .venv
 TEST := .venv-test
 BIN := $(TEST)/bin
 
-.PHONY: demo test check fix bench schema clean
+.PHONY: demo test check fix bench agreement schema clean
 
 demo: $(DEMO)/installed
 	rm -rf demo
@@ -26,6 +26,10 @@ fix: $(TEST)/installed
 
 bench: $(TEST)/installed
 	$(BIN)/python -m benchmarks
+
+agreement: $(TEST)/installed
+	PYTHONPATH=plugins/numpy-backend $(BIN)/python -m tests.agreement > agreement.tmp
+	mv agreement.tmp docs/agreement.md
 
 schema: $(TEST)/installed
 	$(BIN)/python -c "from pmcore.reports.json_report import json_schema_text; print(json_schema_text().decode(), end='')" > docs/report.schema.json

@@ -1,4 +1,4 @@
-"""Runs the benchmarks and prints one table: python -m benchmarks [--only location,mlp,cnn,fresh,help,memory]."""
+"""Runs the benchmarks and prints one table: python -m benchmarks [--only location,mlp,…]."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import location, passes, processes
+from benchmarks import backends, location, passes, processes
 from benchmarks.cases import dense_case, image_case
 from benchmarks.results import Result, table
 
-NAMES = ("location", "mlp", "cnn", "fresh", "help", "memory")
+NAMES = ("location", "mlp", "cnn", "backends", "fresh", "help", "memory")
+IMAGES = 512
+"""Records of the ResNet-18, at most."""
 
 
 def main() -> int:
@@ -67,6 +69,8 @@ def _measured(name: str, work: Path, records: int, repetitions: int) -> list[Res
         return passes.measure("MLP", dense_case(work / "case", records), work, repetitions)
     if name == "cnn":
         return passes.measure("CNN", image_case(work / "case", records), work, repetitions)
+    if name == "backends":
+        return backends.measure(work, min(records, IMAGES), repetitions)
     if name == "fresh":
         return processes.fresh_audit(work, repetitions)
     if name == "help":

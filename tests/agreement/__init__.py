@@ -1,0 +1,1 @@
+"""The same trained networks through every backend: how far their answers differ."""
