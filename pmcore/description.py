@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Self
 
 from pmcore.outputs import Scale, Task
 
@@ -34,6 +35,8 @@ class TensorSpec:
         return tuple(size if isinstance(size, int) else None for size in self.shape[1:])
 
     def __str__(self) -> str:
+        if not self.shape:
+            return f"{self.name} {self.dtype} [?,…]"
         sizes = ",".join("?" if size is None else str(size) for size in self.shape)
         return f"{self.name} {self.dtype} [{sizes}]"
 
@@ -104,3 +107,8 @@ class LoadOptions:
     task: Task | None = None
     precision: Precision = Precision.FLOAT32
     trust_model: str | None = None
+
+    @classmethod
+    def of(cls, options: LoadOptions) -> Self:
+        """Return options as a backend's own: what it adds is left at its defaults where they are the common ones."""
+        return options if isinstance(options, cls) else cls(**vars(options))

@@ -66,6 +66,11 @@ class Head:
     regressor: bool = False
     notes: tuple[str, ...] = ()
 
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        """Return what a first look needs: the tensor before the activation, where there is one, and the output."""
+        return (self.output,) if self.before is None else (self.before, self.output)
+
     def without_step(self) -> Head:
         """Return the same head, read after its activation."""
         return replace(self, before=None, others=(), ending=Ending.NONE, probabilities=False)

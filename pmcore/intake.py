@@ -10,10 +10,12 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from pmcore.errors import InputError
+from pmcore.errors import InputError, ModelError
 from pmcore.interfaces import Array, Inputs, TensorSpec
+from pmcore.quoting import quoted
 
 Shape = tuple[int | str | None, ...]
+RESHAPE = "give it records of the shape that the model was trained on"
 
 
 class Runtime(Protocol):
@@ -155,6 +157,25 @@ def intake_of(inputs: Sequence[TensorSpec], output: Shape, path: Path) -> Intake
         for spec in inputs
     )
     return Intake(specs, batch, single, path)
+
+
+def refuse_misfit(name: str, wanted: Shape, given: Sequence[int], path: Path) -> None:
+    """Refuse an array of another shape than an input takes, before the runtime does in words of its own.
+
+    Raises
+    ------
+    ModelError
+        The number of dimensions, or a size that the model insists on, is another.
+    """
+    if len(given) != len(wanted):
+        raise ModelError(
+            f"{path}: input {quoted(name)} takes {len(wanted)} dimensions and was given {len(given)}; {RESHAPE}"
+        )
+    for axis, (size, found) in enumerate(zip(wanted, given, strict=True)):
+        if isinstance(size, int) and size != found:
+            raise ModelError(
+                f"{path}: input {quoted(name)} takes {size} along axis {axis} and was given {found}; {RESHAPE}"
+            )
 
 
 def _takes_one(shapes: Sequence[Shape], output: Shape) -> bool:

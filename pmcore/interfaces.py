@@ -132,8 +132,12 @@ class Model(ABC):
     def predict(self, inputs: Inputs) -> Array:
         """Return predictions for b records, shape (b, k), in the scale that `describe` names.
 
+        A record's answer does not depend on the records that it shares the batch with; half precision is widened.
+
         Raises
         ------
+        InputError
+            The arrays are not what the model takes.
         OutOfMemory
             The batch is too large; the caller retries with half of it.
         ModelError
@@ -169,7 +173,17 @@ class Model(ABC):
         raise AuditError(f"{cls.__name__} cannot write models")
 
     def activations(self, inputs: Inputs, layers: Sequence[str]) -> Mapping[str, Array]:
-        """Return the outputs of the named layers, each (b, ...)."""
+        """Return the outputs of layers, each (b, ...), under the names by which they were asked for.
+
+        Parameters
+        ----------
+        layers : names of `layers`, or their indices as text, negative ones from the end
+
+        Raises
+        ------
+        InputError
+            There is no such layer.
+        """
         raise AuditError(f"{type(self).__name__} does not give activations")
 
     def gradients(
@@ -207,7 +221,7 @@ class Model(ABC):
         return frozenset({Capability.PREDICTIONS} | overridden)
 
     def close(self) -> None:  # noqa: B027 - optional: most models are freed by the garbage collector
-        """Release the runtime's resources. The model is not used afterwards."""
+        """Release the runtime's resources and the weights; whoever asks afterwards is refused with an AuditError."""
 
 
 class Signal(ABC):

@@ -66,7 +66,10 @@ def presume(head: Head, columns: int | None, asked: Task | None, path: Path) -> 
     notes = list(head.notes)
     if task is Task.REGRESSION:
         if asked is None and columns == 1 and not head.regressor:
-            notes.append("One column without an activation is taken for a regression (choose with --task).")
+            notes.append(
+                "One column without an activation is taken for a regression; if it is the logit of a class, "
+                "give --task binary."
+            )
         return Reading(head.output, Ending.NONE, task, columns, Scale.VALUES, notes=tuple(notes))
     if ending is not Ending.NONE and head.before is not None:
         if task is Task.MULTICLASS and ending is Ending.SIGMOID:
@@ -77,7 +80,9 @@ def presume(head: Head, columns: int | None, asked: Task | None, path: Path) -> 
     return Reading(head.output, ending, task, columns, Scale.LOGITS, notes=tuple(notes))
 
 
-def settle(head: Head, before: Array | None, output: Array, asked: Task | None, path: Path) -> Reading:
+def settle(
+    head: Head, before: Array | None, output: Array, asked: Task | None, path: Path, *, coarse: bool = False
+) -> Reading:
     """Say what the predictions are, having seen them for a few records.
 
     The tensor before the activation is read only if the activation makes the model's own output of it.
@@ -88,15 +93,17 @@ def settle(head: Head, before: Array | None, output: Array, asked: Task | None, 
     before : (b, k) the tensor before the activation, or None if it has none
     output : (b, k) what the model returns
     asked : the task that the options name
+    coarse : whether the model computes in half precision, whatever the type of its answers
     """
+    coarse = coarse or any(array.dtype.itemsize < 4 for array in (before, output) if array is not None)
     if before is None or asked is Task.REGRESSION:
-        return _look(presume(head.without_step(), output.shape[1], asked, path), output, head)
+        return _look(presume(head.without_step(), output.shape[1], asked, path), output, head, coarse)
     for ending in (head.ending, *head.others):
-        if _agrees(ending.apply(before), output):
+        if _agrees(ending.apply(before), output, coarse):
             return presume(replace(head, ending=ending), before.shape[1], asked, path)
     note = "The tensor before the activation does not reproduce the output, which is read instead."
     plain = replace(head.without_step(), notes=(*head.notes, note))
-    return _look(presume(plain, output.shape[1], asked, path), output, head)
+    return _look(presume(plain, output.shape[1], asked, path), output, head, coarse)
 
 
 def _task(head: Head, ending: Ending, columns: int | None) -> Task:
@@ -120,28 +127,25 @@ def _check_task(task: Task, ending: Ending, columns: int | None, path: Path) -> 
         raise InputError(f"{path}: task multilabel does not fit a {ending} output; use --task multiclass")
 
 
-def _agrees(made: Array, output: Array) -> bool:
+def _agrees(made: Array, output: Array, coarse: bool) -> bool:
     if made.shape != output.shape:
         return False
     log = bool(np.any(output < 0))
     scale = float(np.nanmax(np.abs(output), initial=1.0)) if log else 1.0
-    return bool(np.allclose(made, output, rtol=0.0, atol=_tolerance(output) * scale, equal_nan=True))
+    return bool(np.allclose(made, output, rtol=0.0, atol=(5e-3 if coarse else 1e-4) * scale, equal_nan=True))
 
 
-def _tolerance(output: Array) -> float:
-    return 1e-4 if output.dtype.itemsize >= 4 else 5e-3
-
-
-def _look(reading: Reading, output: Array, head: Head) -> Reading:
+def _look(reading: Reading, output: Array, head: Head, coarse: bool) -> Reading:
     """Correct the scale of an output that is read as it stands, by its numbers."""
     if reading.scale is Scale.VALUES:
         return reading
     notes = tuple(note for note in reading.notes if note != _LIMITED)
-    within = bool(np.all((output >= 0) & (output <= 1 + 1e-3)))
+    slack = 5e-3 if coarse else 1e-3
+    within = bool(np.all((output >= 0) & (output <= 1 + slack)))
     with np.errstate(invalid="ignore"):  # a sum with infinities is no share of anything, and needs no warning
         sums = output.astype(np.float64).sum(axis=1)
     if reading.task in (Task.MULTICLASS, Task.BINARY) and output.shape[1] > 1:
-        within &= bool(np.all(np.abs(sums - 1) < 1e-3))
+        within &= bool(np.all(np.abs(sums - 1) < slack))
     if within or head.ending is Ending.SIGMOID:
         return replace(reading, scale=Scale.PROBABILITIES, limited=True, notes=(*notes, _LIMITED))
     return replace(reading, scale=Scale.LOGITS, limited=False, notes=notes)

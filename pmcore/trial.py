@@ -13,6 +13,8 @@ from pmcore.heads import check_shape
 from pmcore.intake import Intake, Runtime, Shape
 from pmcore.interfaces import Array
 
+VERIFIED = 8
+"""Records that must be answered as before when something about the asking is changed."""
 _LARGEST = 2**26
 """Numbers that a trial run may be given; what takes more waits for real records."""
 
@@ -50,6 +52,19 @@ def count_columns(
     except AuditError:
         return None
     return check_shape(answer.shape, tensors[0], path) if answer.ndim else None
+
+
+def freed_note(fixed: Intake, expected: Sequence[Array], free: Intake, found: Sequence[Array]) -> str | None:
+    """Return what a reader must know of a fixed batch that was made free, or None if that did not succeed.
+
+    Parameters
+    ----------
+    fixed, free : the intake as the file has it, and as it was made
+    expected, found : the answers about the same records by either
+    """
+    if free.batch is not None or free.single or not all(map(same_answers, found, expected)):
+        return None
+    return f"The file's fixed batch of {fixed.batch} was made free; {len(expected[0])} records are answered as before."
 
 
 def same_answers(found: Array, expected: Array) -> bool:

@@ -11,7 +11,7 @@ from pmcore.errors import InputError, UntrustedError
 from pmcore.quoting import printable
 
 if TYPE_CHECKING:
-    from onnx import GraphProto, ModelProto, NodeProto, TensorProto
+    from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
 HEAD = 4096
 """Bytes that are looked at."""
@@ -101,6 +101,7 @@ def tensors(model: ModelProto) -> Iterator[TensorProto]:
     yield from _tensors_of(model.graph)
     for function in model.functions:
         yield from _held_by(function.node)
+        yield from _held_in(function.attribute_proto)
 
 
 def _check_data(path: Path, folder: Path, location: str, end: int) -> None:
@@ -138,7 +139,11 @@ def _tensors_of(graph: GraphProto) -> Iterator[TensorProto]:
 
 
 def _held_by(nodes: Iterable[NodeProto]) -> Iterator[TensorProto]:
-    for attribute in (found for node in nodes for found in node.attribute):
+    return _held_in(found for node in nodes for found in node.attribute)
+
+
+def _held_in(attributes: Iterable[AttributeProto]) -> Iterator[TensorProto]:
+    for attribute in attributes:
         if attribute.HasField("t"):
             yield attribute.t
         yield from attribute.tensors

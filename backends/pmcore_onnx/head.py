@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pmcore.errors import InputError, ModelError
+from pmcore.choosing import Candidate, choose_output, label_note, labels_alone, no_scores, no_such_output
 from pmcore.heads import Ending, Head
 from pmcore_onnx.graph import Graph, attribute
+from pmcore_onnx.layers import shape_of
 
 if TYPE_CHECKING:
     from onnx import NodeProto, ValueInfoProto
@@ -55,31 +55,21 @@ def find_head(graph: Graph, wanted: str | None, path: Path) -> GraphHead:
     names = [value.name for value in outputs]
     if wanted is not None:
         if wanted not in names:
-            near = difflib.get_close_matches(wanted, names, n=1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
-            raise InputError(f"{path}: has no output {wanted!r}{hint}; its outputs are {', '.join(map(repr, names))}")
+            raise no_such_output(wanted, names, path)
         head = _behind(graph, outputs[names.index(wanted)])
         if head is None:
-            raise ModelError(f"{path}: output {wanted!r} holds labels; --output must name one with scores")
+            raise no_scores(wanted, path)
         return head
-    ranks = [(_rank(graph, value), value.name) for value in outputs if _is_float(graph, value)]
-    if ranks:
-        least = min(rank for rank, _ in ranks)
-        rivals = [name for rank, name in ranks if rank == least]
-        head = trace(graph, rivals[0])
-        if len(rivals) > 1:
-            found = ", ".join(map(repr, rivals))
-            note = f"Outputs {found} may all hold predictions: {rivals[0]!r} is read (choose with --output)."
-            head = replace(head, notes=(*head.notes, note))
-        return head
+    candidates = [_candidate(graph, value) for value in outputs if _is_float(graph, value)]
+    if candidates:
+        choice = choose_output(candidates)
+        head = trace(graph, choice.name)
+        return replace(head, notes=(*head.notes, *choice.notes))
     for value in outputs:
         head = _behind(graph, value)
         if head is not None:
             return head
-    raise ModelError(
-        f"{path}: returns labels alone ({', '.join(map(repr, names))}) whose scores cannot be read; "
-        "export the model with its logits or probabilities"
-    )
+    raise labels_alone(names, path)
 
 
 def trace(graph: Graph, output: str) -> GraphHead:
@@ -178,18 +168,13 @@ def _behind(graph: Graph, value: ValueInfoProto) -> GraphHead | None:
         head = trace(graph, node.output[1])
     else:
         return None
-    note = f"The model returns labels ({value.name!r}); the scores behind them are read."
-    return replace(head, notes=(*head.notes, note))
+    return replace(head, notes=(*head.notes, label_note(value.name)))
 
 
-def _rank(graph: Graph, value: ValueInfoProto) -> tuple[int, int]:
-    """Return how unlikely an output is to hold the predictions; the smallest is taken."""
-    dims = value.type.tensor_type.shape.dim if value.type.HasField("tensor_type") else ()
-    flat = len(dims) <= 2 or all(dim.dim_value == 1 for dim in dims[2:])
+def _candidate(graph: Graph, value: ValueInfoProto) -> Candidate:
     head = trace(graph, value.name)
     ended = head.ending is not Ending.NONE or head.probabilities
-    named = "logit" in value.name.lower()
-    return (int(not flat), 0 if named else 1 if ended else 2)
+    return Candidate(value.name, shape_of(value) or (), ended)
 
 
 def _is_float(graph: Graph, value: ValueInfoProto) -> bool:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import prod
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pmcore.errors import InputError
 from pmcore.interfaces import Layer
+from pmcore.layers import LayerTable
 from pmcore_onnx.graph import SAME_SHAPE, Graph, attribute
 
 if TYPE_CHECKING:
@@ -27,36 +25,6 @@ _NUMBERS = frozenset({"coefficients", "intercepts"})
 _SOURCELESS = frozenset({"Shape", "Size", "ConstantOfShape", "DequantizeLinear", "Constant"})
 _ROUNDS = 4
 """How often shapes are inferred anew, knowing those of ai.onnx.ml."""
-
-
-@dataclass(frozen=True)
-class LayerTable:
-    """The layers of a model, and the tensor that each of them makes."""
-
-    layers: tuple[Layer, ...]
-    tensors: tuple[str, ...]
-
-    def tensor(self, wanted: str, path: Path) -> str:
-        """Return the tensor of a layer that is given by index (also negative) or by name.
-
-        Raises
-        ------
-        InputError
-            There is no such layer.
-        """
-        names = [layer.name for layer in self.layers]
-        if wanted in names:
-            return self.tensors[names.index(wanted)]
-        if wanted in self.tensors:
-            return wanted
-        try:
-            return self.tensors[int(wanted)]
-        except (ValueError, IndexError):
-            near = difflib.get_close_matches(wanted, names, n=1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
-            raise InputError(
-                f"{path}: has no layer {wanted!r}{hint}; it has layers 0..{len(names) - 1}, listed by: pmcore inspect"
-            ) from None
 
 
 def read_layers(graph: Graph) -> LayerTable:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Self
 
-from pmcore.errors import AuditError, InputError
-from pmcore.heads import Head, rows
+from pmcore.asking import activations, few, first_look, predictions, still_open, together
+from pmcore.errors import AuditError
+from pmcore.heads import Head
 from pmcore.intake import Intake
 from pmcore.interfaces import (
     Array,
@@ -18,24 +19,19 @@ from pmcore.interfaces import (
     Model,
     ModelDescription,
     Outputs,
-    Precision,
     Want,
 )
-from pmcore.reading import Reading, presume, settle
-from pmcore.trial import count_columns, same_answers
+from pmcore.layers import LayerTable
+from pmcore.reading import Reading, presume
+from pmcore.trial import VERIFIED, count_columns, freed_note
 from pmcore_onnx.dense import write_dense
 from pmcore_onnx.feeding import read_intake
 from pmcore_onnx.files import external_files, looks_like_onnx
 from pmcore_onnx.graph import Graph, drop_weights, read_model
 from pmcore_onnx.head import find_head
-from pmcore_onnx.layers import LayerTable, precision_of, read_layers
+from pmcore_onnx.layers import precision_of, read_layers
 from pmcore_onnx.rewrite import Edit, edited, is_as_it_stands
-from pmcore_onnx.session import Device, Session, Settings, open_session
-
-_SAMPLE = 32
-"""Records that are looked at before the first query."""
-_VERIFIED = 8
-"""Records that must be answered as before when a fixed batch is made free."""
+from pmcore_onnx.session import Session, Settings, open_session
 
 
 @dataclass(frozen=True)
@@ -86,9 +82,7 @@ class OnnxModel(Model):
     @classmethod
     def load(cls, source: Path, options: LoadOptions) -> Self:
         """Load a model; see `Model.load`. The file is never changed, and nothing is written."""
-        if options.threads is not None and options.threads < 1:
-            raise InputError(f"threads {options.threads} cannot be had; give a number from 1 on, or none")
-        settings = Settings(Device.parse(options.device), options.threads, options.precision is Precision.DEPLOYED)
+        settings = Settings.of(options)
         model = read_model(source)
         import onnxruntime
 
@@ -105,14 +99,13 @@ class OnnxModel(Model):
             ),
             external_files(source, model),
         )
-        wanted = (head.output,) if head.before is None else (head.before, head.output)
-        edit = Edit(wanted, head.raw, head.before if head.raw is not None else None)
+        edit = Edit(head.tensors, head.raw, head.before if head.raw is not None else None)
         payload = None if is_as_it_stands(graph, edit) else edited(model, edit, source)
         del graph, model
         session = open_session(source, settings, payload)
         intake = read_intake(session.runtime, (head.output,), source)
         declared = {value.name: tuple(value.shape or ()) for value in session.runtime.get_outputs()}
-        columns = count_columns(session, intake, wanted, declared, source)
+        columns = count_columns(session, intake, head.tensors, declared, source)
         reading = presume(head, columns, options.task, source)
         return cls(source, options, settings, edit, session, intake, head, reading, facts)
 
@@ -141,27 +134,22 @@ class OnnxModel(Model):
             resolution_limited=reading.limited,
             batch=self._intake.batch,
             properties=self._facts.properties,
-            notes=(*reading.notes, *self._batch_notes),
+            notes=(*reading.notes, *self._batch_notes, *self._open().notes),
         )
 
     def prepare(self, sample: Inputs) -> None:
         """Free a fixed batch if that changes no answer, and settle what the numbers are."""
-        some = {name: array[:_SAMPLE] for name, array in sample.items()}
-        records = min((len(array) for array in some.values()), default=0)
-        if records == 0:
+        some = few(sample)
+        if not some:
             return
-        if self._intake.batch is not None and records > 1:
-            self._free_batch(some)
-        answers = self._intake.ask(self._open(), self._edit.outputs, some)
-        flat = [rows(a, records, n, self._path) for a, n in zip(answers, self._edit.outputs, strict=True)]
-        before = flat[0] if len(flat) > 1 else None
-        self._reading = settle(self._head, before, flat[-1], self._options.task, self._path)
+        if self._intake.batch is not None and len(next(iter(some.values()))) > 1:
+            self._free_batch(few(some, VERIFIED))
+        half = "float16" in self._facts.precision  # bfloat16 is another
+        self._reading = first_look(self._open(), self._intake, self._head, some, self._options.task, coarse=half)
 
     def predict(self, inputs: Inputs) -> Array:
         """Return predictions, shape (b, k), in their own type; float16 is widened to float32."""
-        (answer,) = self._intake.ask(self._open(), (self._reading.tensor,), inputs)
-        records = len(next(iter(inputs.values())))
-        return self._reading.scores(answer, records, self._path)
+        return predictions(self._open(), self._intake, self._reading, inputs)
 
     def layers(self) -> Sequence[Layer]:
         """Return the operations on the records, in order of computation."""
@@ -170,23 +158,14 @@ class OnnxModel(Model):
     def activations(self, inputs: Inputs, layers: Sequence[str]) -> Mapping[str, Array]:
         """Return the outputs of layers that are given by name or by index, each (b, ...)."""
         tensors = self._tensors(layers)
-        answers = self._intake.ask(self._looking_at(tensors), tuple(tensors.values()), inputs)
-        return dict(zip(tensors, answers, strict=True))
+        return activations(self._looking_at(tensors), self._intake, tensors, inputs)
 
     def ask(self, inputs: Inputs, labels: Array, want: Want) -> Outputs:
         """Answer everything in `want` about one batch in one pass."""
         if not (want.predictions and want.activations) or want.gradients:
             return super().ask(inputs, labels, want)
         tensors = self._tensors(sorted(want.activations))
-        names = tuple(dict.fromkeys((self._reading.tensor, *tensors.values())))
-        answers = dict(zip(names, self._intake.ask(self._looking_at(tensors), names, inputs), strict=True))
-        return Outputs(
-            task=self._reading.task,
-            scale=self._reading.scale,
-            labels=labels,
-            predictions=self._reading.scores(answers[self._reading.tensor], len(labels), self._path),
-            activations={name: answers[tensor] for name, tensor in tensors.items()},
-        )
+        return together(self._looking_at(tensors), self._intake, self._reading, tensors, inputs, labels)
 
     def close(self) -> None:
         """Release the sessions."""
@@ -194,9 +173,7 @@ class OnnxModel(Model):
         self._deeper.clear()
 
     def _open(self) -> Session:
-        if self._session is None:
-            raise AuditError(f"{self._path}: was closed; load the model again")
-        return self._session
+        return still_open(self._session, self._path)
 
     def _layers(self) -> LayerTable:
         if self._table is None:
@@ -212,15 +189,16 @@ class OnnxModel(Model):
         """Return a session that gives these tensors beside the predictions; kept until others are wanted."""
         self._open()
         key = tuple(sorted(set(tensors.values())))
-        if key not in self._deeper:
+        found = self._deeper.get(key)
+        if found is None:
             edit = replace(self._edit, outputs=tuple(dict.fromkeys((*self._edit.outputs, *key))))
             payload = edited(read_model(self._path), edit, self._path)
-            self._deeper = {key: open_session(self._path, self._settings, payload)}
-        return self._deeper[key]
+            found = open_session(self._path, self._settings, payload)
+            self._deeper = {key: found}
+        return found
 
     def _free_batch(self, sample: Inputs) -> None:
         """Replace the session by one whose batch is free, if it answers each record as the fixed one does."""
-        sample = {name: array[:_VERIFIED] for name, array in sample.items()}
         edit = replace(self._edit, free_batch=self._intake.batch)
         expected = self._intake.ask(self._open(), edit.outputs, sample)
         try:
@@ -230,10 +208,8 @@ class OnnxModel(Model):
             found = intake.ask(session, edit.outputs, sample)
         except AuditError:
             return
-        if intake.batch is None and not intake.single and all(map(same_answers, found, expected)):
-            self._batch_notes = (
-                f"The file's fixed batch of {self._intake.batch} was made free; "
-                f"{len(expected[0])} records are answered as before.",
-            )
+        note = freed_note(self._intake, expected, intake, found)
+        if note is not None:
+            self._batch_notes = (note,)
             self._session, self._intake, self._edit = session, intake, edit
             self._deeper.clear()

@@ -1,4 +1,4 @@
-"""ONNX Runtime sessions: the device that was asked for or an error; the runtime's failures in one line."""
+"""ONNX Runtime sessions: the device and the precision that were asked for, or an error."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ import io
 import os
 import re
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pmcore.errors import InputError, ModelError, OutOfMemory
-from pmcore.interfaces import Array
-from pmcore.quoting import printable
+from pmcore.devices import check_threads, parse_device, tf32_note
+from pmcore.errors import ModelError
+from pmcore.interfaces import Array, LoadOptions, Precision
+from pmcore_onnx.failures import failed, told, untaken
 
-LONGEST_MESSAGE = 300
-"""Characters of a message of the runtime that are shown."""
-_DEVICES = "auto, cpu, cuda, cuda:N, tensorrt, tensorrt:N"
 _PROVIDERS = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
@@ -29,23 +28,11 @@ _REMEDY = (
     "install onnxruntime-gpu with the CUDA and cuDNN it was built for and check the driver with nvidia-smi, "
     "or use --device cpu"
 )
+_ONE_AT_A_TIME = threading.Lock()
+"""Held while stdout, which belongs to the whole process, is turned aside."""
+_TF32 = "NVIDIA_TF32_OVERRIDE"
 _FOLDER = "session.model_external_initializers_file_folder_path"
-_MEMORY = re.compile(
-    r"failed to allocate|bad_alloc|bad allocation|out of memory|out_of_memory|alloc_failed", re.IGNORECASE
-)
 _DEVICE_FAULT = re.compile(r"cuda|cudnn|cublas|tensorrt|nvidia", re.IGNORECASE)
-_UNKNOWN = (
-    re.compile(r"No Op registered for (\S+) with domain_version of (\d+)"),
-    re.compile(r"(\S+)\(-?\d+\) is not a registered function/op"),
-    re.compile(r"Could not find an implementation for (\S+?)\(\d+\)"),
-)
-_MISFIT = re.compile(r"Got invalid dimensions for input: (\S+).*?index: (\d+) Got: (\d+) Expected: (\d+)", re.DOTALL)
-_NOISE = (
-    re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : "),
-    re.compile(r"^Load model from .* failed: ?"),
-    re.compile(r"^(Fatal error|Exception during initialization|This is an invalid model\.( Error)?): ?"),
-    re.compile(r"\S+\.(?:cc|h|cu|cuh|hpp):\d+ (?:(?:[\w:*&<>~]+ )*[\w:~<>]+\([^()]*\)(?: const)? |\w+ )?"),
-)
 
 
 @dataclass(frozen=True)
@@ -58,10 +45,8 @@ class Device:
     @classmethod
     def parse(cls, text: str) -> Device:
         """Read "auto", "cpu", "cuda", "cuda:1", "tensorrt" or "tensorrt:1"."""
-        found = re.fullmatch(r"(auto|cpu|cuda|tensorrt)(?::(\d+))?", text.strip().lower())
-        if found is None or (found[2] and found[1] in ("auto", "cpu")):
-            raise InputError(f"device {text!r} is not known to the onnx backend; use one of {_DEVICES}")
-        return cls(found[1], int(found[2] or 0))
+        asked = parse_device(text, "onnx", ("cuda", "tensorrt"), ("cuda", "tensorrt"))
+        return cls(asked.kind, asked.number or 0)
 
     def __str__(self) -> str:
         return self.kind if self.kind in ("auto", "cpu") else f"{self.kind}:{self.number}"
@@ -82,14 +67,42 @@ class Settings:
     threads: int | None = None
     tf32: bool = False
 
+    @classmethod
+    def of(cls, options: LoadOptions) -> Settings:
+        """Return what options ask for.
+
+        Raises
+        ------
+        InputError
+            The device is not known, or there are to be no threads.
+        """
+        check_threads(options.threads)
+        return cls(Device.parse(options.device), options.threads, options.precision is Precision.DEPLOYED)
+
 
 @dataclass(frozen=True)
 class Session:
-    """An open session: the runtime's object, the device that it really came up on, and the model's file."""
+    """An open session.
+
+    Parameters
+    ----------
+    runtime : the runtime's object
+    device : the device that it really came up on
+    path : the model's file
+    tf32 : whether the device may round the inputs of matrix products to 10 bits
+    """
 
     runtime: Any
     device: Device
     path: Path
+    tf32: bool = False
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return what a reader of the report must know of the precision."""
+        if not self.tf32 or self.device.kind == "cpu":
+            return ()
+        return (tf32_note(self.shown_device),)
 
     @property
     def shown_device(self) -> str:
@@ -113,7 +126,7 @@ class Session:
                 return answers
             return self._run_bound(outputs, feeds)
         except Exception as error:  # the runtime's exceptions share no base class but this
-            raise _translated(error, self.path) from None
+            raise failed(error, self.path) from None
 
     def _run_bound(self, outputs: Sequence[str], feeds: Mapping[str, Array]) -> list[Array]:
         import onnxruntime
@@ -163,18 +176,24 @@ def open_session(path: Path, settings: Settings, edited: bytes | None = None) ->
     wanted = Device(kind, asked.number)
     if _PROVIDERS[kind] not in onnxruntime.get_available_providers():
         raise ModelError(f"device {str(asked)!r} was asked for, but this onnxruntime is built without it; {_REMEDY}")
+    if kind == "tensorrt" and not settings.tf32 and os.environ.get(_TF32) != "0":
+        raise ModelError(
+            f"device {str(asked)!r} was asked for, but rounds float32 products to TF32, and onnxruntime cannot keep it "
+            f"from that; audit what it really runs with --precision deployed, start with {_TF32}=0 in the environment, "
+            "or use --device cpu"
+        )
     quiet = io.StringIO()
-    with contextlib.redirect_stdout(quiet):
+    with _ONE_AT_A_TIME, contextlib.redirect_stdout(quiet):
         if kind != "cpu" and hasattr(onnxruntime, "preload_dlls"):
             onnxruntime.preload_dlls()
         try:
             runtime = _start(source, options, wanted, settings.tf32)
         except Exception as error:  # the runtime's exceptions share no base class but this
             if kind == "cpu" or not _DEVICE_FAULT.search(str(error)):
-                raise _refusal(error, path, onnxruntime.__version__) from None
+                raise untaken(error, path, onnxruntime.__version__) from None
             if asked.kind != "auto":
                 raise ModelError(
-                    f"device {str(asked)!r} was asked for, but did not come up ({_first_line(error)}); {_REMEDY}"
+                    f"device {str(asked)!r} was asked for, but did not come up ({told(error)}); {_REMEDY}"
                 ) from None
             runtime = _start(source, options, Device("cpu"), settings.tf32)
     runtime._model_bytes = None  # its copy of the edited model, weights and all, is not needed again
@@ -184,30 +203,7 @@ def open_session(path: Path, settings: Settings, edited: bytes | None = None) ->
         raise ModelError(
             f"device {str(asked)!r} was asked for, but onnxruntime came up on {_SHOWN.get(came, came)}: {_REMEDY}"
         )
-    return Session(runtime, Device(came, wanted.number if came == kind else 0), path)
-
-
-def _translated(error: Exception, path: Path) -> ModelError:
-    """Return what the runtime raised as one line of ours."""
-    if isinstance(error, MemoryError) or _MEMORY.search(str(error)):
-        return OutOfMemory(f"{path}: onnxruntime ran out of memory ({_first_line(error)}); use a smaller batch")
-    misfit = _MISFIT.search(str(error))
-    if misfit:
-        return ModelError(
-            f"{path}: input {misfit[1]!r} takes {misfit[4]} along axis {misfit[2]} and was given {misfit[3]}; "
-            "give it records of the shape that the model was trained on"
-        )
-    return ModelError(
-        f"{path}: onnxruntime failed: {_first_line(error)}; see that the records are what it was trained on"
-    )
-
-
-def _first_line(error: Exception) -> str:
-    """Return the first line of the runtime's message, trimmed of codes and source paths, and printable."""
-    line = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    for noise in _NOISE:
-        line = noise.sub("", line)
-    return printable(line.strip(), LONGEST_MESSAGE)
+    return Session(runtime, Device(came, wanted.number if came == kind else 0), path, settings.tf32)
 
 
 def _start(source: str | bytes, options: Any, wanted: Device, tf32: bool) -> Any:
@@ -220,22 +216,6 @@ def _start(source: str | bytes, options: Any, wanted: Device, tf32: bool) -> Any
         chain.append(Device("cpu"))
     providers = [(_PROVIDERS[device.kind], _options(device, tf32)) for device in chain]
     return onnxruntime.InferenceSession(source, options, providers=providers, enable_fallback=0)
-
-
-def _refusal(error: Exception, path: Path, version: str) -> ModelError:
-    """Return why the runtime does not take a model, as one line of ours."""
-    text = str(error)
-    for pattern in _UNKNOWN:
-        found = pattern.search(text)
-        if found:
-            opset = f" (opset {found[2]})" if pattern.groups > 1 else ""
-            return ModelError(
-                f"{path}: operator {found[1]!r}{opset} is not known to onnxruntime {version}; "
-                "export the model with standard operators, or use a newer onnxruntime"
-            )
-    if isinstance(error, MemoryError) or _MEMORY.search(text):
-        return OutOfMemory(f"{path}: onnxruntime ran out of memory ({_first_line(error)}); free some")
-    return ModelError(f"{path}: onnxruntime does not take the model: {_first_line(error)}; export it again")
 
 
 def _options(device: Device, tf32: bool) -> dict[str, str]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pmcore.errors import InputError, ModelError
+from pmcore.devices import parse_device
+from pmcore.errors import ModelError
 
 _NAMES: Mapping[str, str] = {
     "f32": "float32",
@@ -20,7 +20,8 @@ _NAMES: Mapping[str, str] = {
     "i4": "int4",
     "u4": "int4",
 }
-_LOW = frozenset({"bfloat16", "float16", "int8", "int4"})
+_HALF = frozenset({"bfloat16", "float16"})
+_LOW = _HALF | {"int8", "int4"}
 _NOT_COMPUTED = frozenset(
     {"Const", "Input", "Output", "Reorder", "Convert", "Reshape", "Transpose", "Concatenation", "Split", "Gather"}
     | {"MemoryInput", "MemoryOutput", "Parameter", "Result"}
@@ -49,12 +50,8 @@ class Device:
     @classmethod
     def parse(cls, text: str) -> Device:
         """Read "auto", "cpu", "gpu", "gpu.1" (or "gpu:1") or "npu", in either case."""
-        found = re.fullmatch(r"(auto|cpu|gpu|npu)(?:[.:](\d{1,4}))?", text.strip().lower())
-        if found is None or (found[2] and found[1] in ("auto", "cpu")):
-            raise InputError(
-                f"device {text!r} is not known to the openvino backend; use one of auto, cpu, gpu, gpu.N, npu"
-            )
-        return cls(found[1], int(found[2]) if found[2] else None)
+        asked = parse_device(text, "openvino", ("gpu", "npu"), ("gpu", "npu"), ".")
+        return cls(asked.kind, asked.number)
 
     def __str__(self) -> str:
         return self.kind if self.number is None else f"{self.kind}.{self.number}"
@@ -98,8 +95,12 @@ class Computed:
     @property
     def is_float32(self) -> bool:
         """Tell whether everything that is not quantised in the file itself is computed in float32."""
-        wrong = self.operations.keys() & {"bfloat16", "float16"}
-        return self.hint == "float32" and not wrong
+        return self.hint == "float32" and not self.is_half
+
+    @property
+    def is_half(self) -> bool:
+        """Tell whether some of it is computed in half precision, whatever the type of the answers."""
+        return self.hint in _HALF or not _HALF.isdisjoint(self.operations)
 
     @property
     def shown(self) -> str:
@@ -115,8 +116,8 @@ class Computed:
 
 def exact_settings(core: Any, device: str) -> dict[str, str]:
     """Return the settings by which a device computes in float32."""
-    known = set(core.get_property(device, "SUPPORTED_PROPERTIES"))
-    return {key: value for key, value in _EXACT.items() if key in known}
+    known: Mapping[str, str] = core.get_property(device, "SUPPORTED_PROPERTIES")
+    return {key: value for key, value in _EXACT.items() if known.get(key) == "RW"}  # "RO" can be told, not set
 
 
 def read_back(compiled: Any) -> Computed:

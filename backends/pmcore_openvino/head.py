@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import replace
 from pathlib import Path
 
-from pmcore.errors import InputError, ModelError
+from pmcore.choosing import Candidate, choose_output, label_note, labels_alone, no_scores, no_such_output
 from pmcore.heads import Ending, Head
-from pmcore.quoting import printable
 from pmcore_openvino.graph import Graph, Tensor
 
 _PASS = frozenset({"Convert", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Identity"})
@@ -36,28 +34,18 @@ def find_head(graph: Graph, wanted: str | None, path: Path) -> Head:
     ModelError
         The model returns labels alone.
     """
-    outputs = graph.outputs
-    names = [output.name for output in outputs]
     if wanted is not None:
         return _named(graph, wanted, path)
-    ranks = [(_rank(graph, output), output) for output in outputs if output.is_real]
-    if ranks:
-        least = min(rank for rank, _ in ranks)
-        rivals = list(dict.fromkeys(output.name for rank, output in ranks if rank == least))
-        head = trace(graph, graph.tensors[rivals[0]])
-        if len(rivals) > 1:
-            found = ", ".join(repr(printable(name)) for name in rivals)
-            note = f"Outputs {found} may all hold predictions: {rivals[0]!r} is read (choose with --output)."
-            head = replace(head, notes=(*head.notes, note))
-        return head
-    for output in outputs:
+    candidates = [_candidate(graph, output) for output in graph.outputs if output.is_real]
+    if candidates:
+        choice = choose_output(candidates)
+        head = trace(graph, graph.tensors[choice.name])
+        return replace(head, notes=(*head.notes, *choice.notes))
+    for output in graph.outputs:
         behind = _behind(graph, output)
         if behind is not None:
             return behind
-    raise ModelError(
-        f"{path}: returns labels alone ({', '.join(map(repr, names))}) whose scores cannot be read; "
-        "export the model with its logits or probabilities"
-    )
+    raise labels_alone([output.name for output in graph.outputs], path)
 
 
 def trace(graph: Graph, output: Tensor) -> Head:
@@ -75,21 +63,13 @@ def trace(graph: Graph, output: Tensor) -> Head:
     return Head(output.name)
 
 
-def fetched(head: Head) -> tuple[str, ...]:
-    """Return the tensors that the first look needs: before the activation, and the output."""
-    return (head.output,) if head.before is None else (head.before, head.output)
-
-
 def _named(graph: Graph, wanted: str, path: Path) -> Head:
-    names = [output.name for output in graph.outputs]
     found = next((output for output in graph.outputs if wanted in output.aliases), None)
     if found is None:
-        near = difflib.get_close_matches(wanted, names, n=1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        raise InputError(f"{path}: has no output {wanted!r}{hint}; its outputs are {', '.join(map(repr, names))}")
+        raise no_such_output(wanted, [output.name for output in graph.outputs], path)
     head = _behind(graph, found)
     if head is None:
-        raise ModelError(f"{path}: output {wanted!r} holds labels; --output must name one with scores")
+        raise no_scores(wanted, path)
     return head
 
 
@@ -132,14 +112,9 @@ def _behind(graph: Graph, output: Tensor) -> Head | None:
     if chosen.kind != "TopK":
         return None
     head = trace(graph, graph.read_by(chosen))
-    note = f"The model returns labels ({output.name!r}); the scores behind them are read."
-    return replace(head, notes=(*head.notes, note))
+    return replace(head, notes=(*head.notes, label_note(output.name)))
 
 
-def _rank(graph: Graph, output: Tensor) -> tuple[int, int]:
-    """Return how unlikely an output is to hold the predictions; the smallest is taken."""
-    shape = output.shape or ()
-    flat = len(shape) <= 2 or all(size == 1 for size in shape[2:])
+def _candidate(graph: Graph, output: Tensor) -> Candidate:
     ended = trace(graph, output).ending is not Ending.NONE
-    named = any("logit" in name.lower() for name in output.aliases)
-    return (int(not flat), 0 if named else 1 if ended else 2)
+    return Candidate(output.name, output.shape or (), ended, output.aliases)

@@ -21,6 +21,8 @@ _GRAPHS = frozenset({"net", "body", "then_body", "else_body"})
 _OPAQUE = frozenset({"rt_info", "meta_data", "quantization_parameters"})
 """Elements that hold what anybody likes, under any name."""
 _MOST_DIMENSIONS = 64
+_MOST_LAYERS = 50_000
+"""Layers of one graph: the runtime walks along a chain of them by recursion, which a far longer one ends in a crash."""
 _OLDEST = 10
 _NEWEST = 99
 _OPSET = re.compile(r"opset\d{1,3}|experimental|ie_internal_opset|type_relaxed_opset")
@@ -190,8 +192,12 @@ class _Reader:
                 f"{self.path}: operator {printable(kind, 60)!r} ({printable(opset, 60)}) is of an extension of "
                 "OpenVINO, which is not loaded; export the model with standard operators"
             )
+        if kind == "Constant":  # built like a Const, but without its numbers: the runtime would read from nowhere
+            raise self.damaged("a layer of type Constant, which is called Const")
         number = self._number(given, "id")
         ports = self._scopes[-1].ports
+        if len(ports) >= _MOST_LAYERS:
+            raise self.damaged(f"more than {_MOST_LAYERS} layers in one graph")
         if number in ports:
             raise self.damaged(f"two layers {number}")
         ports[number] = set()

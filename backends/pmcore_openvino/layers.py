@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from math import prod
-from pathlib import Path
 from typing import Any
 
-from pmcore.errors import InputError
 from pmcore.interfaces import Layer
+from pmcore.layers import LayerTable
 from pmcore_openvino.graph import STRUCTURE, Graph
 
 _SLOTS = frozenset(
@@ -25,36 +22,6 @@ _FIRST = frozenset({"FakeQuantize", "Reshape", "Transpose", "Convert", "Squeeze"
 """Operations on constants whose first input alone holds the weight; the others are shapes, axes, limits."""
 _SCALED = frozenset({"Multiply", "Subtract"})
 """Those of which the same is true if the weight is kept in integers: the others are scales and zero points."""
-
-
-@dataclass(frozen=True)
-class LayerTable:
-    """The layers of a model, and the tensor that each of them makes."""
-
-    layers: tuple[Layer, ...]
-    tensors: tuple[str, ...]
-
-    def tensor(self, wanted: str, path: Path) -> str:
-        """Return the tensor of a layer that is given by index (also negative) or by name.
-
-        Raises
-        ------
-        InputError
-            There is no such layer.
-        """
-        names = [layer.name for layer in self.layers]
-        if wanted in names:
-            return self.tensors[names.index(wanted)]
-        if wanted in self.tensors:
-            return wanted
-        try:
-            return self.tensors[int(wanted)]
-        except (ValueError, IndexError):
-            near = difflib.get_close_matches(wanted, names, n=1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
-            raise InputError(
-                f"{path}: has no layer {wanted!r}{hint}; it has layers 0..{len(names) - 1}, listed by: pmcore inspect"
-            ) from None
 
 
 def read_layers(graph: Graph) -> LayerTable:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from pmcore.errors import AuditError, InputError
-from pmcore.heads import Head, rows
+from pmcore.asking import activations, few, first_look, predictions, still_open, together
+from pmcore.errors import AuditError
+from pmcore.heads import Head
 from pmcore.intake import Intake
 from pmcore.interfaces import (
     Array,
@@ -21,24 +22,20 @@ from pmcore.interfaces import (
     Outputs,
     Want,
 )
-from pmcore.reading import Reading, presume, settle
-from pmcore.trial import count_columns, same_answers
+from pmcore.layers import LayerTable
+from pmcore.reading import Reading, presume
+from pmcore.trial import VERIFIED, count_columns, freed_note
 from pmcore_openvino.dense import write_dense
 from pmcore_openvino.digest import model_sha256
 from pmcore_openvino.facts import properties_of, weight_notes
 from pmcore_openvino.feeding import read_intake
 from pmcore_openvino.files import check_files, looks_like_ir
 from pmcore_openvino.graph import Graph, refuse_state
-from pmcore_openvino.head import fetched, find_head
-from pmcore_openvino.layers import LayerTable, read_layers
+from pmcore_openvino.head import find_head
+from pmcore_openvino.layers import read_layers
 from pmcore_openvino.rewrite import freed
 from pmcore_openvino.runtime import make_core, read_model, version
 from pmcore_openvino.session import Session, Settings, open_session
-
-_SAMPLE = 32
-"""Records that are looked at before the first query."""
-_VERIFIED = 8
-"""Records that must be answered as before when a fixed batch is made free."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +70,7 @@ class OpenvinoModel(Model):
         self._options = options
         self._settings = settings
         self._core = core
-        self._graph = graph
+        self._graph: Graph | None = graph
         self._session: Session | None = session
         self._intake = intake
         self._head = head
@@ -123,10 +120,9 @@ class OpenvinoModel(Model):
         refuse_state(graph.model, path)
         head = find_head(graph, options.output, path)
         intake = read_intake(graph.model, graph.tensors[head.output].shape or (), path)
-        wanted = fetched(head)
-        session = open_session(core, graph, wanted, settings, path)
+        session = open_session(core, graph, head.tensors, settings, path)
         declared = {name: shape or () for name, shape in session.outputs.items()}
-        columns = count_columns(session, intake, wanted, declared, path)
+        columns = count_columns(session, intake, head.tensors, declared, path)
         reading = presume(head, columns, options.task, path)
         return cls(path, options, settings, core, graph, session, intake, head, reading, facts)
 
@@ -165,28 +161,19 @@ class OpenvinoModel(Model):
 
     def prepare(self, sample: Inputs) -> None:
         """Free a fixed batch if that changes no answer, and settle what the numbers are."""
-        some = {name: array[:_SAMPLE] for name, array in sample.items()}
-        records = min((len(array) for array in some.values()), default=0)
-        if records == 0:
+        some = few(sample)
+        if not some:
             return
-        if self._intake.batch is not None and records > 1:
-            self._free_batch(some)
-        wanted = fetched(self._head)
-        answers = dict(zip(wanted, self._intake.ask(self._open(), wanted, some), strict=True))
-        output = rows(answers[self._head.output], records, self._head.output, self._path)
-        before = None
-        if self._head.before is not None:
-            try:
-                before = rows(answers[self._head.before], records, self._head.before, self._path)
-            except InputError:  # a softmax over another axis than the classes: the output is read
-                before = None
-        self._reading = settle(self._head, before, output, self._options.task, self._path)
+        if self._intake.batch is not None and len(next(iter(some.values()))) > 1:
+            self._free_batch(few(some, VERIFIED))
+        session = self._open()
+        self._reading = first_look(
+            session, self._intake, self._head, some, self._options.task, coarse=session.computed.is_half
+        )
 
     def predict(self, inputs: Inputs) -> Array:
         """Return predictions, shape (b, k), in their own type; float16 is widened to float32."""
-        (answer,) = self._intake.ask(self._open(), (self._reading.tensor,), inputs)
-        records = len(next(iter(inputs.values())))
-        return self._reading.scores(answer, records, self._path)
+        return predictions(self._open(), self._intake, self._reading, inputs)
 
     def layers(self) -> Sequence[Layer]:
         """Return the operations on the records, in order of computation."""
@@ -195,38 +182,29 @@ class OpenvinoModel(Model):
     def activations(self, inputs: Inputs, layers: Sequence[str]) -> Mapping[str, Array]:
         """Return the outputs of layers that are given by name or by index, each (b, ...)."""
         tensors = self._tensors(layers)
-        names = tuple(dict.fromkeys(tensors.values()))
-        answers = dict(zip(names, self._intake.ask(self._looking_at(tensors), names, inputs), strict=True))
-        return {name: answers[tensor] for name, tensor in tensors.items()}
+        return activations(self._looking_at(tensors), self._intake, tensors, inputs)
 
     def ask(self, inputs: Inputs, labels: Array, want: Want) -> Outputs:
         """Answer everything in `want` about one batch in one pass."""
         if not (want.predictions and want.activations) or want.gradients:
             return super().ask(inputs, labels, want)
         tensors = self._tensors(sorted(want.activations))
-        names = tuple(dict.fromkeys((self._reading.tensor, *tensors.values())))
-        answers = dict(zip(names, self._intake.ask(self._looking_at(tensors), names, inputs), strict=True))
-        return Outputs(
-            task=self._reading.task,
-            scale=self._reading.scale,
-            labels=labels,
-            predictions=self._reading.scores(answers[self._reading.tensor], len(labels), self._path),
-            activations={name: answers[tensor] for name, tensor in tensors.items()},
-        )
+        return together(self._looking_at(tensors), self._intake, self._reading, tensors, inputs, labels)
 
     def close(self) -> None:
-        """Release the compiled models."""
-        self._session = None
+        """Release the compiled models, and the weights that they were made of."""
+        self._session = self._graph = None
         self._deeper.clear()
 
     def _open(self) -> Session:
-        if self._session is None:
-            raise AuditError(f"{self._path}: was closed; load the model again")
-        return self._session
+        return still_open(self._session, self._path)
+
+    def _structure(self) -> Graph:
+        return still_open(self._graph, self._path)
 
     def _layers(self) -> LayerTable:
         if self._table is None:
-            self._table = read_layers(self._graph)
+            self._table = read_layers(self._structure())
         return self._table
 
     def _tensors(self, layers: Sequence[str]) -> dict[str, str]:
@@ -234,30 +212,28 @@ class OpenvinoModel(Model):
 
     def _looking_at(self, tensors: Mapping[str, str]) -> Session:
         """Return a session that gives these tensors beside the predictions; kept until others are wanted."""
-        self._open()
         key = tuple(sorted(set(tensors.values())))
-        if key not in self._deeper:
-            wanted = tuple(dict.fromkeys((*fetched(self._head), *key)))
-            self._deeper = {key: open_session(self._core, self._graph, wanted, self._settings, self._path)}
-        return self._deeper[key]
+        found = self._deeper.get(key)
+        if found is None:
+            wanted = tuple(dict.fromkeys((*self._head.tensors, *key)))
+            found = open_session(self._core, self._structure(), wanted, self._settings, self._path)
+            self._deeper = {key: found}
+        return found
 
     def _free_batch(self, sample: Inputs) -> None:
         """Replace the session by one whose batch is free, if it answers each record as the fixed one does."""
-        sample = {name: array[:_VERIFIED] for name, array in sample.items()}
-        wanted = fetched(self._head)
+        wanted = self._head.tensors
         expected = self._intake.ask(self._open(), wanted, sample)
         try:
-            graph = freed(self._graph, self._intake.batch or 1, self._path)
+            graph = freed(self._structure(), self._intake.batch or 1, self._path)
             session = open_session(self._core, graph, wanted, self._settings, self._path)
             intake = read_intake(graph.model, graph.tensors[self._head.output].shape or (), self._path)
             found = intake.ask(session, wanted, sample)
         except AuditError:
             return
-        if intake.batch is None and not intake.single and all(map(same_answers, found, expected)):
-            self._batch_notes = (
-                f"The file's fixed batch of {self._intake.batch} was made free; "
-                f"{len(expected[0])} records are answered as before.",
-            )
+        note = freed_note(self._intake, expected, intake, found)
+        if note is not None:
+            self._batch_notes = (note,)
             self._session, self._intake, self._graph, self._table = session, intake, graph, None
             self._deeper.clear()
 

@@ -14,7 +14,7 @@ _VARINT, _EIGHT, _BYTES, _FOUR = 0, 1, 2, 5
 _NESTED: Mapping[str, Mapping[int, str]] = {
     "model": {7: "graph", 14: "metadata", 25: "function"},
     "graph": {1: "node", 5: "tensor", 15: "sparse"},
-    "function": {7: "node"},
+    "function": {7: "node", 11: "attribute"},
     "node": {5: "attribute"},
     "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
     "sparse": {1: "tensor", 2: "tensor"},
@@ -24,6 +24,11 @@ _NESTED: Mapping[str, Mapping[int, str]] = {
 _EXTERNAL = 14
 _DEEPEST = 64
 _DIGITS = 19
+_LARGEST_TAG = 2**32 - 1
+_ENUM = 2**32 - 1
+"""Bits of a choice that protocol buffers keep: what is above them is dropped, so that 2**32 + 1 is read as 1."""
+_IN_MEMORY = "_ORT_MEM_ADDR_"
+"""Marks a location that is an address in the memory of the process, which the reader would follow."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ def read_onnx_facts(path: Path) -> OnnxFacts:
     InputError
         The file is damaged, or a data file is missing or short.
     UntrustedError
-        A data file lies outside the model's folder.
+        A data file lies outside the model's folder, or is an address in memory.
     """
     found = _Found()
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -76,7 +81,7 @@ def _walk(data: mmap.mmap, start: int, stop: int, kind: str, found: _Found, dept
     for number, value, end in _fields(data, start, stop):
         inner = _NESTED[kind].get(number)
         if end is None:
-            external |= kind == "tensor" and number == _EXTERNAL and value == 1
+            external |= kind == "tensor" and number == _EXTERNAL and value & _ENUM == 1
         elif inner in ("place", "metadata"):
             entry = {key: _text(data, a, b) for key, a, b in _fields(data, value, end) if b is not None}
             if inner == "place":
@@ -98,6 +103,8 @@ def _fields(data: mmap.mmap, start: int, stop: int) -> Iterator[tuple[int, int, 
     """Yield the fields of a message: number, then the value of a varint and None, or where its bytes begin and end."""
     while start < stop:
         tag, start = _varint(data, start, stop)
+        if tag > _LARGEST_TAG:
+            raise ValueError
         wire = tag & 7
         if wire == _VARINT:
             value, start = _varint(data, start, stop)
@@ -144,6 +151,11 @@ def _number(text: str | None) -> int:
 def _check_data(path: Path, folder: Path, location: str, end: int) -> None:
     """Refuse a data file that is not in the folder, or has fewer bytes than `end`."""
     shown = f"'{printable(location, 300)}'"
+    if _IN_MEMORY in location:
+        raise UntrustedError(
+            f"{path}: its weights are said to be in {shown}, an address in memory, which is refused; "
+            "export the model again"
+        )
     try:
         file = (folder / location).resolve()
         inside = bool(location) and file.is_relative_to(folder)

@@ -6,18 +6,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from pmcore.errors import ModelError, OutOfMemory
-from pmcore.quoting import printable
+from pmcore.errors import ModelError
+from pmcore.runtime_failures import failure, first_line, refusal, unknown_operator
 from pmcore_openvino.importing import import_openvino
 
-LONGEST_MESSAGE = 300
-"""Characters of a message of the runtime that are shown."""
-
-_MEMORY = re.compile(
-    r"failed to allocate|can(?:no|')t allocate|could not allocate|bad_alloc|bad allocation|out of memory"
-    r"|out_of_(?:device|host|resources)|array_new_length",
-    re.IGNORECASE,
-)
+_RUNTIME = "openvino"
 _UNKNOWN = (
     re.compile(r"Cannot create (?P<kind>\S+) layer .* from unsupported opset: (?P<opset>\S+)"),
     re.compile(r"Opset (?P<opset>\S+) doesn't contain the operation with type: (?P<kind>\S+)"),
@@ -55,49 +48,30 @@ def read_model(core: Any, path: Path, weights: Path | None) -> Any:
             return reader.convert(reader.load(str(path)))
         return core.read_model(path) if weights is None else core.read_model(path, weights)
     except Exception as error:  # the runtime's exceptions share no base class but this
-        raise refusal(error, path) from None
+        raise untaken(error, path) from None
 
 
-def refusal(error: Exception, path: Path) -> ModelError:
+def untaken(error: Exception, path: Path) -> ModelError:
     """Return why OpenVINO does not take a model, as one line of ours."""
-    if isinstance(error, ModelError):
-        return error
-    text = str(error)
     for pattern in _UNKNOWN:
-        found = pattern.search(text)
+        found = pattern.search(str(error))
         if found:
-            opset = f" ({printable(found['opset'], 60)})" if found["opset"].strip(":") else ""
-            return ModelError(
-                f"{path}: operator {printable(found['kind'], 60)!r}{opset} is not known to {version()}; "
-                "export the model with standard operators, or use a newer openvino"
-            )
-    if isinstance(error, MemoryError) or _MEMORY.search(text):
-        return OutOfMemory(f"{path}: openvino ran out of memory ({_first_line(error)}); free some")
-    return ModelError(f"{path}: openvino does not take the model: {_first_line(error)}; export it again")
+            return unknown_operator(found["kind"], found["opset"].strip(":"), version(), path)
+    return refusal(error, _RUNTIME, _line(error), path)
 
 
 def version() -> str:
     """Return the runtime's name and version, such as "openvino 2026.4.1"."""
     openvino = import_openvino()
 
-    return f"openvino {str(openvino.__version__).partition('-')[0]}"
+    return f"{_RUNTIME} {str(openvino.__version__).partition('-')[0]}"
 
 
-def failure(error: Exception, path: Path) -> ModelError:
+def failed(error: Exception, path: Path) -> ModelError:
     """Return what the runtime raised as one line of ours."""
-    if isinstance(error, ModelError):
-        return error
-    if isinstance(error, MemoryError) or _MEMORY.search(str(error)):
-        return OutOfMemory(f"{path}: openvino ran out of memory ({_first_line(error)}); use a smaller batch")
-    return ModelError(f"{path}: openvino failed: {_first_line(error)}; see that the records are what it was trained on")
+    return failure(error, _RUNTIME, _line(error), path)
 
 
-def _first_line(error: Exception) -> str:
-    """Return the first two lines of the runtime's message that are no source paths, as one, printable."""
-    told: list[str] = []
-    for line in str(error).splitlines():
-        for noise in _NOISE:
-            line = noise.sub("", line.strip()).strip()
-        if line:
-            told.append(line)
-    return printable(": ".join(told[:2]), LONGEST_MESSAGE) or type(error).__name__
+def _line(error: Exception) -> str:
+    """Return the first two lines of the runtime's message that are no source paths, as one."""
+    return first_line(error, _NOISE, lines=2)

@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from pmcore.errors import InputError, ModelError
-from pmcore.intake import Shape
+from pmcore.devices import check_threads
+from pmcore.errors import ModelError
+from pmcore.intake import Shape, refuse_misfit
 from pmcore.interfaces import Array, LoadOptions, Precision
 from pmcore_openvino.device import Computed, Device, exact_settings, read_back
 from pmcore_openvino.feeding import input_names
 from pmcore_openvino.graph import Graph, shape_of
 from pmcore_openvino.requests import Requests
-from pmcore_openvino.runtime import failure, refusal
+from pmcore_openvino.runtime import failed, untaken
 
 MOST_REQUESTS = 64
 """Requests that may be under way at once, whatever the device would like."""
@@ -48,8 +49,7 @@ class Settings:
         InputError
             The device is not known, or there are to be no threads.
         """
-        if options.threads is not None and options.threads < 1:
-            raise InputError(f"threads {options.threads} cannot be had; give a number from 1 on, or none")
+        check_threads(options.threads)
         return cls(Device.parse(options.device), options.threads, options.precision is Precision.DEPLOYED)
 
 
@@ -95,22 +95,12 @@ class Session:
         try:
             return self.requests.answer(map(self._by_index, parts), indices)
         except Exception as error:  # the runtime's exceptions share no base class but this
-            raise failure(error, self.path) from None
+            raise failed(error, self.path) from None
 
     def _by_index(self, feeds: Mapping[str, Array]) -> dict[int, Array]:
         for name, shape in self.inputs.items():
-            given = feeds[name].shape
-            if shape is not None and len(given) != len(shape):
-                raise ModelError(
-                    f"{self.path}: input {name!r} takes {len(shape)} dimensions and was given {len(given)}; "
-                    "give it records of the shape that the model was trained on"
-                )
-            for axis, (size, wanted) in enumerate(zip(given, shape or (), strict=False)):
-                if wanted is not None and size != wanted:
-                    raise ModelError(
-                        f"{self.path}: input {name!r} takes {wanted} along axis {axis} and was given {size}; "
-                        "give it records of the shape that the model was trained on"
-                    )
+            if shape is not None:
+                refuse_misfit(name, shape, feeds[name].shape, self.path)
         return {index: feeds[name] for index, name in enumerate(self.inputs)}
 
     def _pieces(self, outputs: Sequence[str], feeds: Mapping[str, Array]) -> list[int]:
@@ -147,7 +137,7 @@ def open_session(core: Any, graph: Graph, outputs: tuple[str, ...], settings: Se
         count = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         requests = Requests(compiled, max(1, min(count, MOST_REQUESTS)))
     except Exception as error:  # the runtime's exceptions share no base class but this
-        raise refusal(error, path) from None
+        raise untaken(error, path) from None
     if not all(found.startswith(name.partition(".")[0]) for found in devices):
         raise ModelError(
             f"device {str(settings.device)!r} was asked for, but openvino came up on {', '.join(devices)}; "

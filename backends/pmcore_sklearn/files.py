@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pmcore.errors import InputError, UntrustedError
 from pmcore.quoting import printable
 from pmcore.trust import how_to_trust, vouched
@@ -90,7 +92,9 @@ def load_estimator(path: Path, trust_model: str | None) -> Saved:
             if foreign and not trusted:
                 raise UntrustedError(f"{path}: {_refusal(foreign)}; {how_to_trust((path,))}")
             estimator = loads(content, trusted=types)
-    except (UntrustedError, ImportError):
+        if not trusted:
+            _check_vectors(estimator, path)
+    except (InputError, UntrustedError, ImportError):
         raise
     except MemoryError:
         raise InputError(f"{path}: does not fit into memory; use a machine with more of it") from None
@@ -100,6 +104,56 @@ def load_estimator(path: Path, trust_model: str | None) -> Saved:
     if foreign:
         notes[f"Loaded with types that somebody vouched for: {_named(foreign)}."] = None
     return Saved(estimator, tuple(notes))
+
+
+def _check_vectors(estimator: Any, path: Path) -> None:
+    """Refuse support vectors whose numbers are of other lengths than compiled code takes them for."""
+    from sklearn.svm._base import BaseLibSVM
+
+    seen: set[int] = set()
+    waiting = [estimator]
+    while waiting:
+        found = waiting.pop()
+        if id(found) in seen:
+            continue
+        seen.add(id(found))
+        if isinstance(found, BaseLibSVM) and not _fits(found):
+            raise InputError(f"{path}: its support vectors do not fit each other, so it is damaged; {_SAVE}")
+        if isinstance(found, Mapping):
+            waiting.extend(found.values())
+        elif isinstance(found, list | tuple | set):
+            waiting.extend(found)
+        elif isinstance(found, np.ndarray):
+            waiting.extend(found.ravel() if found.dtype == object else ())
+        elif hasattr(found, "__dict__"):
+            waiting.append(vars(found))
+
+
+def _fits(machine: Any) -> bool:
+    """Tell whether the arrays of a support vector machine have the lengths that follow from its support vectors."""
+    if not hasattr(machine, "support_vectors_"):
+        return True  # was not fitted
+    vectors, weights, counts = machine.support_vectors_, machine._dual_coef_, machine._n_support
+    chosen, offsets, classes = machine.support_, machine._intercept_, getattr(machine, "classes_", None)
+    arrays = (vectors, weights, counts, chosen, offsets)
+    if not all(isinstance(array, np.ndarray) for array in arrays) or vectors.ndim != 2 or weights.ndim != 2:
+        return False
+    sides = 2 if classes is None else len(classes)
+    pairs = sides * (sides - 1) // 2
+    number = len(vectors)
+    if machine.kernel == "precomputed":  # the vectors are columns of what it is asked about
+        number = len(chosen)
+        if vectors.size or not ((chosen >= 0) & (chosen < machine.shape_fit_[0])).all():
+            return False
+    return (
+        weights.shape == (sides - 1, number)
+        and chosen.shape == (number,)
+        and counts.shape == (sides,)
+        and bool((counts >= 0).all())
+        and (classes is None or int(counts.sum()) == number)
+        and offsets.shape == (pairs,)
+        and all(len(getattr(machine, name, ())) in (0, pairs) for name in ("_probA", "_probB"))
+    )
 
 
 def _content(path: Path) -> bytes:

@@ -13,6 +13,8 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from pmcore.asking import few, predictions, still_open
+from pmcore.devices import check_threads
 from pmcore.errors import AuditError, InputError, ModelError
 from pmcore.heads import Ending
 from pmcore.intake import Intake
@@ -23,10 +25,7 @@ from pmcore_sklearn.choosing import Chosen, choose
 from pmcore_sklearn.dense import write_dense
 from pmcore_sklearn.estimators import check_estimator, is_regressor, looks_like_an_estimator, probabilities, values
 from pmcore_sklearn.files import is_archive, load_estimator
-from pmcore_sklearn.runtime import EstimatorRuntime, OneAnswer
-
-_SAMPLE = 32
-"""Records that are looked at before the first query."""
+from pmcore_sklearn.runtime import ONE_AT_A_TIME, EstimatorRuntime, OneAnswer
 
 
 class SklearnModel(Model):
@@ -61,7 +60,8 @@ class SklearnModel(Model):
     def load(cls, source: Path, options: LoadOptions) -> Self:
         """Load an estimator from a `.skops` file; see `Model.load`."""
         _check_options(options)
-        saved = load_estimator(source, options.trust_model)
+        with ONE_AT_A_TIME:  # skops warns, and is listened to
+            saved = load_estimator(source, options.trust_model)
         return cls(saved.estimator, source, options, saved.notes)
 
     @classmethod
@@ -100,16 +100,15 @@ class SklearnModel(Model):
 
     def prepare(self, sample: Inputs) -> None:
         """Settle which answer is read, on a few records."""
-        some = {name: array[:_SAMPLE] for name, array in sample.items()}
-        if min((len(array) for array in some.values()), default=0):
+        some = few(sample)
+        if some:
             (x,) = self._intake.ask(_Echo(), ("x",), some)
             self._settle(x)
 
     def predict(self, inputs: Inputs) -> Array:
         """Return predictions, shape (b, k)."""
         chosen = self._chosen
-        (answer,) = self._intake.ask(OneAnswer(self._open(), chosen.way), (chosen.reading.tensor,), inputs)
-        return chosen.reading.scores(answer, len(answer), self._path)
+        return predictions(OneAnswer(self._open(), chosen.way), self._intake, chosen.reading, inputs)
 
     def sha256(self) -> str | None:
         """Return a SHA-256 of the estimator as Python would write it down, or None if it cannot be written."""
@@ -127,9 +126,7 @@ class SklearnModel(Model):
         self._runtime = None
 
     def _open(self) -> EstimatorRuntime:
-        if self._runtime is None:
-            raise AuditError(f"{self._path}: was closed; load the model again")
-        return self._runtime
+        return still_open(self._runtime, self._path)
 
     def _settle(self, x: Array) -> None:
         def question(estimator: Any, records: Array) -> Chosen:
@@ -159,9 +156,8 @@ class _Sink:
 
 
 def _check_options(options: LoadOptions) -> None:
-    if options.threads is not None and options.threads < 1:
-        raise InputError(f"threads {options.threads} cannot be had; give a number from 1 on, or none")
-    if options.device not in ("auto", "cpu"):
+    check_threads(options.threads)
+    if options.device.strip().lower() not in ("auto", "cpu"):
         raise InputError(f"device {options.device!r} was asked for, but scikit-learn runs on the CPU; leave it out")
 
 

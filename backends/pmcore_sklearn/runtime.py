@@ -12,13 +12,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from pmcore.errors import InputError, ModelError, OutOfMemory
+from pmcore.errors import InputError, ModelError
+from pmcore.intake import RESHAPE
 from pmcore.interfaces import Array
-from pmcore.quoting import printable
+from pmcore.runtime_failures import failure, first_line
 
 _NAMELESS = "X does not have valid feature names"
 """How scikit-learn's warning begins where an estimator was fitted on named columns and is asked with an array."""
-_ONE_AT_A_TIME = threading.Lock()
+ONE_AT_A_TIME = threading.RLock()
 """Filters of warnings belong to the process: while one is set, no other thread sets one."""
 Answer = TypeVar("Answer")
 
@@ -54,8 +55,7 @@ class EstimatorRuntime:
         """
         if self.features is not None and x.shape[1:] != (self.features,):
             raise InputError(
-                f"{self.path}: takes records of shape [{self.features}] and was given {list(x.shape[1:])}; "
-                "give it records of the shape that the model was trained on"
+                f"{self.path}: takes records of shape [{self.features}] and was given {list(x.shape[1:])}; {RESHAPE}"
             )
         if len(x) == 0:
             raise InputError(f"{self.path}: was asked about no records; give at least one")
@@ -65,18 +65,13 @@ class EstimatorRuntime:
             with self._quietly():
                 return question(self.estimator, x)
         except NotFittedError as error:
-            raise InputError(f"{self.path}: is not fitted ({_line(error)}); fit it on the members first") from None
-        except MemoryError as error:
-            raise OutOfMemory(f"{self.path}: the batch did not fit into memory ({_line(error)})") from None
+            raise InputError(f"{self.path}: is not fitted ({first_line(error)}); fit it on the members first") from None
         except InputError:
             raise
         except ModelError as error:
             raise ModelError(f"{self.path}: {error}") from None
         except Exception as error:  # an estimator, perhaps somebody's own, may fail in any way
-            raise ModelError(
-                f"{self.path}: failed: {type(error).__name__}: {_line(error)}; "
-                "see that the records are what it was fitted on"
-            ) from error
+            raise failure(error, "the estimator", f"{type(error).__name__}: {first_line(error)}", self.path) from error
 
     def answer(self, way: Callable[[Any, Array], Array], x: Array) -> Array:
         """Return one answer per record; one that is refused for numbers that are not finite is answered with NaN."""
@@ -100,7 +95,7 @@ class EstimatorRuntime:
 
                 stack.enter_context(threadpool_limits(limits=self.threads))
             if self.named:
-                stack.enter_context(_ONE_AT_A_TIME)
+                stack.enter_context(ONE_AT_A_TIME)
                 stack.enter_context(warnings.catch_warnings())
                 warnings.filterwarnings("ignore", message=_NAMELESS, category=UserWarning)
             yield
@@ -117,8 +112,3 @@ class OneAnswer:
         """Return the answer about one batch."""
         (x,) = feeds.values()
         return [self.runtime.answer(self.way, x)]
-
-
-def _line(error: BaseException) -> str:
-    text = str(error).strip() or type(error).__name__
-    return printable(text.splitlines()[0], 200)

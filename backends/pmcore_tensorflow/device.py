@@ -9,14 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pmcore.errors import AuditError, InputError, ModelError, OutOfMemory
+from pmcore.devices import check_threads, parse_device, tf32_note
+from pmcore.errors import AuditError, ModelError
 from pmcore.interfaces import LoadOptions, Precision
-from pmcore.quoting import printable
+from pmcore.runtime_failures import failure, first_line
+from pmcore_tensorflow.starting import ONE_AT_A_TIME
 
-LONGEST_MESSAGE = 300
-"""Characters of a message of TensorFlow that are shown."""
-_DEVICES = "auto, cpu, gpu, gpu:N (cuda and cuda:N mean the same)"
-_MEMORY = re.compile(r"out of memory|OOM when allocating|failed to allocate|bad_alloc", re.IGNORECASE)
 _NOISE = (
     re.compile(r"\{\{[^}]*\}\}|\{\{node [^}]*\}\}"),
     re.compile(r"\[Op:[^\]]*\]( name: \S*)?"),
@@ -47,18 +45,19 @@ class Device:
 
     @contextlib.contextmanager
     def computing(self, tf: Any) -> Iterator[None]:
-        """Compute on this device inside the block; the switch for TF32 is global and put back."""
+        """Compute on this device inside the block; the switch for TF32 is that of the process, and put back."""
         if self.name.startswith("/CPU"):
             with tf.device(self.name):
                 yield
             return
-        before = tf.config.experimental.tensor_float_32_execution_enabled()
-        tf.config.experimental.enable_tensor_float_32_execution(self.tf32)
-        try:
-            with tf.device(self.name):
-                yield
-        finally:
-            tf.config.experimental.enable_tensor_float_32_execution(before)
+        with ONE_AT_A_TIME:
+            before = tf.config.experimental.tensor_float_32_execution_enabled()
+            tf.config.experimental.enable_tensor_float_32_execution(self.tf32)
+            try:
+                with tf.device(self.name):
+                    yield
+            finally:
+                tf.config.experimental.enable_tensor_float_32_execution(before)
 
 
 def choose_device(tf: Any, options: LoadOptions, lives_on: str | None = None) -> Device:
@@ -75,35 +74,36 @@ def choose_device(tf: Any, options: LoadOptions, lives_on: str | None = None) ->
     ModelError
         The device is not there, or the model in memory lives on another one.
     """
-    if options.threads is not None and options.threads < 1:
-        raise InputError(f"threads {options.threads} cannot be had; give a number from 1 on, or none")
-    asked = options.device.strip().lower()
-    found = re.fullmatch(r"(auto|cpu|gpu|cuda)(?::(\d{1,9}))?", asked)
-    if found is None or (found[2] and found[1] in ("auto", "cpu")):
-        shown = printable(options.device, 60)
-        raise InputError(f"device '{shown}' is not known to the tensorflow backend; use one of {_DEVICES}")
+    check_threads(options.threads)
+    asked = parse_device(options.device, "tensorflow", ("gpu", "cuda"), ("gpu", "cuda"))
     notes = _set_threads(tf, options.threads)
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
         with contextlib.suppress(RuntimeError, ValueError):  # too late: the process uses it already
             tf.config.experimental.set_memory_growth(gpu, True)
     tf32 = options.precision is Precision.DEPLOYED
-    if asked == "auto":
+    if asked.kind == "auto":
         home = lives_on or ("GPU:0" if gpus else "CPU:0")
-        return Device(f"/{home}", tf32, notes)
-    wanted = "CPU:0" if asked == "cpu" else f"GPU:{int(found[2] or 0)}"
-    if wanted.startswith("GPU") and int(found[2] or 0) >= len(gpus):
+        return _device(home, tf32, notes)
+    number = asked.number or 0
+    wanted = "CPU:0" if asked.kind == "cpu" else f"GPU:{number}"
+    shown = options.device.strip().lower()
+    if asked.kind != "cpu" and number >= len(gpus):
         there = f"{len(gpus)} GPU{'s' if len(gpus) != 1 else ''}" if gpus else "no GPU"
         raise ModelError(
-            f"device {asked!r} was asked for, but TensorFlow sees {there}; "
+            f"device {shown!r} was asked for, but TensorFlow sees {there}; "
             "install tensorflow[and-cuda] and check the driver with nvidia-smi, or use --device cpu"
         )
     if lives_on is not None and lives_on != wanted:
         raise ModelError(
-            f"device {asked!r} was asked for, but the model in memory lives on {lives_on}; "
+            f"device {shown!r} was asked for, but the model in memory lives on {lives_on}; "
             f"make it under tf.device('/{wanted}'), or leave the device to it"
         )
-    return Device(f"/{wanted}", tf32, notes)
+    return _device(wanted, tf32, notes)
+
+
+def _device(name: str, tf32: bool, notes: tuple[str, ...]) -> Device:
+    return Device(f"/{name}", tf32, (*notes, tf32_note(name)) if tf32 and name.startswith("GPU") else notes)
 
 
 @contextlib.contextmanager
@@ -112,29 +112,15 @@ def explained(path: Path, what: str, remedy: str) -> Iterator[None]:
 
     Parameters
     ----------
-    what : what was being done, such as "cannot load the model"
+    what : what failed and how, such as "Keras does not take the model"
     """
     try:
         yield
     except (AuditError, ImportError):
         raise
-    except MemoryError:
-        raise OutOfMemory(f"{path}: TensorFlow ran out of memory; use a smaller batch") from None
     except Exception as error:  # TensorFlow, Keras and what they call share no base class but this
-        if type(error).__name__ == "ResourceExhaustedError" or _MEMORY.search(str(error)):
-            raise OutOfMemory(
-                f"{path}: TensorFlow ran out of memory ({first_line(error)}); use a smaller batch"
-            ) from None
-        raise ModelError(f"{path}: {what}: {first_line(error)}; {remedy}") from None
-
-
-def first_line(error: BaseException) -> str:
-    """Return what a message says first, without escape codes and node names, printable."""
-    text = str(error)
-    for noise in _NOISE:
-        text = noise.sub("", text)
-    line = next((line.strip() for line in text.splitlines() if line.strip()), "") or type(error).__name__
-    return printable(line, LONGEST_MESSAGE).rstrip(".:; ")
+        runtime, _, did = what.partition(" ")
+        raise failure(error, runtime, first_line(error, _NOISE), path, did, remedy) from None
 
 
 def _set_threads(tf: Any, threads: int | None) -> tuple[str, ...]:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pmcore.errors import InputError, ModelError
+from pmcore.choosing import Candidate, choose_output, labels_alone, no_scores, no_such_output
 from pmcore.heads import Ending, Head
-from pmcore.quoting import quoted
+from pmcore.intake import Shape
 
 _PASS = frozenset({"Identity", "IdentityN", "Cast", "Squeeze", "ExpandDims", "Reshape", "StopGradient", "EnsureShape"})
 _ENDINGS: Mapping[str, Ending] = {
@@ -52,15 +52,15 @@ def origin_of(tensor: Any) -> Origin:
 
 @dataclass(frozen=True)
 class Output:
-    """An output of a model: its name, shape and type, and whether its origin is known to be an activation."""
+    """An output of a model: its name, shape and type, and the activation that it is known to come from."""
 
     name: str
-    shape: tuple[int | None, ...] | None
+    shape: Shape | None
     floating: bool
     ending: Ending
 
 
-def choose_output(outputs: Sequence[Output], wanted: str | None, path: Path) -> Head:
+def choose(outputs: Sequence[Output], wanted: str | None, path: Path) -> Head:
     """Choose the output that holds the predictions.
 
     Parameters
@@ -75,26 +75,15 @@ def choose_output(outputs: Sequence[Output], wanted: str | None, path: Path) -> 
     ModelError
         The model returns no floats.
     """
-    names = [output.name for output in outputs]
+    named = {output.name: output for output in outputs}
     if wanted is not None:
-        if wanted not in names:
-            raise InputError(f"{path}: has no output {wanted!r}; its outputs are {', '.join(map(quoted, names))}")
-        chosen = outputs[names.index(wanted)]
-        if not chosen.floating:
-            raise ModelError(f"{path}: output {wanted!r} holds labels; --output must name one with scores")
-        return Head(chosen.name, ending=chosen.ending)
-    able = [output for output in outputs if output.floating]
-    if not able:
-        raise ModelError(f"{path}: returns no floating-point numbers ({', '.join(map(quoted, names))}); export scores")
-    least = min(_rank(output) for output in able)
-    rivals = [output for output in able if _rank(output) == least]
-    notes: tuple[str, ...] = ()
-    if len(rivals) > 1:
-        found = ", ".join(quoted(output.name) for output in rivals)
-        notes = (f"Outputs {found} may all hold predictions: {rivals[0].name!r} is read (choose with --output).",)
-    return Head(rivals[0].name, ending=rivals[0].ending, notes=notes)
-
-
-def _rank(output: Output) -> tuple[bool, bool, bool]:
-    row = output.shape is None or sum(size != 1 for size in output.shape[1:]) <= 1
-    return not row, "logit" not in output.name.lower(), output.ending is Ending.NONE
+        if wanted not in named:
+            raise no_such_output(wanted, list(named), path)
+        if not named[wanted].floating:
+            raise no_scores(wanted, path)
+        return Head(wanted, ending=named[wanted].ending)
+    candidates = [Candidate(o.name, o.shape or (), o.ending is not Ending.NONE) for o in outputs if o.floating]
+    if not candidates:
+        raise labels_alone(named, path)
+    choice = choose_output(candidates)
+    return Head(choice.name, ending=named[choice.name].ending, notes=choice.notes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
@@ -11,6 +10,7 @@ from typing import Any
 
 from pmcore.errors import InputError
 from pmcore.interfaces import Layer
+from pmcore.layers import LayerTable
 from pmcore.quoting import quoted
 
 
@@ -23,11 +23,11 @@ class Tap:
 
 
 @dataclass(frozen=True)
-class LayerTable:
-    """The layers of a model, and where their outputs stand."""
+class KerasLayers:
+    """The layers of a model, and where the output of each stands, by name."""
 
-    layers: tuple[Layer, ...] = ()
-    taps: tuple[Tap, ...] = ()
+    table: LayerTable = field(default_factory=LayerTable)
+    taps: Mapping[str, Tap] = field(default_factory=dict)
 
     def tap(self, wanted: str, path: Path) -> Tap:
         """Return where the output of a layer stands that is given by index (also negative) or by name.
@@ -37,23 +37,12 @@ class LayerTable:
         InputError
             There is no such layer.
         """
-        names = [layer.name for layer in self.layers]
-        if not names:
+        if not self.taps:
             raise InputError(
                 f"{path}: has no layers that can be read (layer {quoted(wanted)} was asked for); "
                 "give a functional or sequential Keras model"
             )
-        if wanted in names:
-            return self.taps[names.index(wanted)]
-        try:
-            return self.taps[int(wanted)]
-        except (ValueError, IndexError):
-            near = difflib.get_close_matches(wanted, names, n=1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
-            raise InputError(
-                f"{path}: has no layer {quoted(wanted)}{hint}; it has layers 0..{len(names) - 1}, "
-                "listed by: pmcore inspect"
-            ) from None
+        return self.taps[self.table.tensor(wanted, path)]
 
 
 def network_of(model: Any) -> Any:
@@ -62,7 +51,7 @@ def network_of(model: Any) -> Any:
     return network if hasattr(network, "_nodes_by_depth") else None
 
 
-def read_layers(model: Any) -> LayerTable:
+def read_layers(model: Any) -> KerasLayers:
     """List the layers and operations of a functional or sequential model in order of computation.
 
     A parameter is an element of a variable that training changes; a shared one is counted where it is first
@@ -70,14 +59,15 @@ def read_layers(model: Any) -> LayerTable:
     """
     network = network_of(model)
     if network is None:
-        return LayerTable()
+        return KerasLayers()
     found = list(_walk(network, (), "", set()))
     names = _distinct([one.name for one in found])
     layers = tuple(
         Layer(index, name, type(one.operation).__name__, tuple(one.tap.tensor.shape), one.parameters)
         for index, (name, one) in enumerate(zip(names, found, strict=True))
     )
-    return LayerTable(layers, tuple(one.tap for one in found))
+    taps = dict(zip(names, (one.tap for one in found), strict=True))
+    return KerasLayers(LayerTable(layers, tuple(names)), taps)
 
 
 def tapped(keras: Any, model: Any, inputs: Any, taps: Mapping[str, Tap]) -> dict[str, Any]:

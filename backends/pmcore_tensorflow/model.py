@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from pmcore.asking import activations, few, first_look, predictions, still_open, together
 from pmcore.errors import AuditError, InputError, ModelError, OutOfMemory
-from pmcore.heads import rows
 from pmcore.intake import Intake, intake_of
 from pmcore.interfaces import Array, Inputs, Layer, LoadOptions, Model, ModelDescription, Outputs, Want
-from pmcore.reading import Reading, presume, settle
+from pmcore.reading import Reading, presume
 from pmcore.trial import count_columns, same_answers
 from pmcore_tensorflow.archive import check_archive
 from pmcore_tensorflow.dense import write_dense
 from pmcore_tensorflow.device import Device, choose_device
-from pmcore_tensorflow.layers import LayerTable, Tap, read_layers
+from pmcore_tensorflow.layers import KerasLayers, Tap, read_layers
 from pmcore_tensorflow.network import Network, is_keras_model, load_network, read_network
 from pmcore_tensorflow.options import TensorflowOptions
 from pmcore_tensorflow.saved import GRAPH, check_saved_model, files_of, is_saved_model
@@ -24,8 +24,6 @@ from pmcore_tensorflow.signatures import Signature, load_signature
 from pmcore_tensorflow.starting import check_keras, tensorflow, unnoticed
 from pmcore_tensorflow.trace import Program, trace
 
-_SAMPLE = 32
-"""Records that are looked at before the first query."""
 _OLD = (".h5", ".hdf5")
 
 
@@ -56,12 +54,13 @@ class TensorflowModel(Model):
         self._version = f"tensorflow {tf.__version__}"
         self._source: Network | Signature | None = source
         body = source.body() if isinstance(source, Network) else source.body
-        self._program = trace(tf, body, source.specs, options.output, device, path)
-        shapes = self._program.shapes
-        self._intake: Intake = intake_of(source.specs, shapes[self._program.head.output], path)
-        columns = count_columns(self._program, self._intake, self._program.tensors, shapes, path)
-        self._reading: Reading = presume(self._program.head, columns, options.task, path)
-        self._table: LayerTable | None = None
+        program = trace(tf, body, source.specs, options.output, device, path)
+        self._program: Program | None = program
+        self._head = program.head
+        self._intake: Intake = intake_of(source.specs, program.shapes[program.head.output], path)
+        columns = count_columns(program, self._intake, program.head.tensors, program.shapes, path)
+        self._reading: Reading = presume(program.head, columns, options.task, path)
+        self._layers: KerasLayers | None = None
         self._deeper: dict[tuple[str, ...], Program] = {}
 
     @classmethod
@@ -75,7 +74,7 @@ class TensorflowModel(Model):
     @classmethod
     def load(cls, source: Path, options: LoadOptions) -> Self:
         """Load a .keras file or the folder of a SavedModel, after a check of what it would do; see `Model.load`."""
-        chosen = _own(options)
+        chosen = TensorflowOptions.of(options)
         if source.name == GRAPH and source.is_file():
             raise InputError(f"{source}: is one file of a SavedModel; name the folder {source.parent}")
         if source.is_dir():
@@ -100,7 +99,7 @@ class TensorflowModel(Model):
     @classmethod
     def wrap(cls, model: Any, options: LoadOptions) -> Self:
         """Take a Keras model that is in memory; see `Model.wrap`. It is asked as it stands and never changed."""
-        chosen = _own(options)
+        chosen = TensorflowOptions.of(options)
         path = Path(f"{type(model).__name__} in memory")
         if not is_keras_model(model):
             raise InputError(f"{path}: is no keras.Model; wrap a function with pmcore.from_callable")
@@ -141,7 +140,7 @@ class TensorflowModel(Model):
             device=self._device.shown,
             precision=self._facts.precision,
             runtime=self._version,
-            pre_softmax=reading.tensor != self._program.head.output,
+            pre_softmax=reading.tensor != self._head.output,
             resolution_limited=reading.limited,
             batch=self._intake.batch,
             properties=self._facts.properties,
@@ -150,35 +149,29 @@ class TensorflowModel(Model):
 
     def prepare(self, sample: Inputs) -> None:
         """Settle what the numbers are, and that looking into a model's functions changes no answer."""
-        some = {name: array[:_SAMPLE] for name, array in sample.items()}
-        records = min((len(array) for array in some.values()), default=0)
-        if records == 0:
+        some = few(sample)
+        if not some:
             return
-        outer = self._program.outer
-        if outer is not None and not self._answers_as(outer, some):
-            self._program = outer
+        program = self._open()
+        if program.outer is not None and not self._answers_as(program, program.outer, some):
+            self._program = program = program.outer
+            self._head = program.head
             self._deeper.clear()
-        names = self._program.tensors
-        answers = self._ask(self._program, names, some)
-        flat = [rows(a, records, n, self._path) for a, n in zip(answers, names, strict=True)]
-        before = flat[0] if len(flat) > 1 else None
-        self._reading = settle(self._program.head, before, flat[-1], self._options.task, self._path)
+        half = "float16" in self._facts.precision  # bfloat16 is another
+        self._reading = first_look(program, self._intake, self._head, some, self._options.task, coarse=half)
 
     def predict(self, inputs: Inputs) -> Array:
         """Return predictions, shape (b, k), in their own type; halves are widened to float32."""
-        (answer,) = self._ask(self._program, (self._reading.tensor,), inputs)
-        records = len(next(iter(inputs.values())))
-        return self._reading.scores(answer, records, self._path)
+        return predictions(self._open(), self._intake, self._reading, inputs)
 
     def layers(self) -> Sequence[Layer]:
         """Return the layers of a functional or sequential Keras model; () for any other."""
-        return self._layers().layers
+        return self._all_layers().table.layers
 
     def activations(self, inputs: Inputs, layers: Sequence[str]) -> Mapping[str, Array]:
         """Return the outputs of layers that are given by name or by index, each (b, ...)."""
         taps = self._taps(layers)
-        answers = self._ask(self._looking_at(taps), tuple(taps), inputs) if taps else []
-        return {name.removeprefix(_TAP): answer for name, answer in zip(taps, answers, strict=True)}
+        return activations(self._looking_at(taps), self._intake, _tensors(taps), inputs) if taps else {}
 
     def ask(self, inputs: Inputs, labels: Array, want: Want) -> Outputs:
         """Answer everything in `want` about one batch in one pass."""
@@ -186,20 +179,13 @@ class TensorflowModel(Model):
             return super().ask(inputs, labels, want)
         taps = self._taps(sorted(want.activations))
         program = self._looking_at(taps)
-        as_it_stands = self._reading.tensor == self._program.head.output
-        tensor = program.head.output if as_it_stands else program.tensors[0]
-        answer, *found = self._ask(program, (tensor, *taps), inputs)
-        return Outputs(
-            task=self._reading.task,
-            scale=self._reading.scale,
-            labels=labels,
-            predictions=self._reading.scores(answer, len(labels), self._path),
-            activations={name.removeprefix(_TAP): values for name, values in zip(taps, found, strict=True)},
-        )
+        as_it_stands = self._reading.tensor == self._head.output
+        reading = replace(self._reading, tensor=program.head.tensors[-1 if as_it_stands else 0])
+        return together(program, self._intake, reading, _tensors(taps), inputs, labels)
 
     def close(self) -> None:
         """Let go of the model."""
-        self._source = None
+        self._source = self._program = self._layers = None
         self._deeper.clear()
 
     @classmethod
@@ -214,49 +200,44 @@ class TensorflowModel(Model):
         facts = _Facts(signature.precision, properties, files_of(source), found.notes)
         return cls(signature, options, device, facts, source)
 
-    def _ask(self, program: Program, names: Sequence[str], inputs: Inputs) -> list[Array]:
-        if self._source is None:
-            raise AuditError(f"{self._path}: was closed; load the model again")
-        return self._intake.ask(program, names, inputs)
+    def _open(self) -> Program:
+        return still_open(self._program, self._path)
 
-    def _answers_as(self, outer: Program, sample: Inputs) -> bool:
+    def _answers_as(self, program: Program, outer: Program, sample: Inputs) -> bool:
         """Tell whether looking into a model's functions changes no answer."""
-        (expected,) = self._ask(outer, outer.tensors, sample)
+        (expected,) = self._intake.ask(outer, outer.head.tensors, sample)
         try:
-            (found,) = self._ask(self._program, outer.tensors, sample)
+            (found,) = self._intake.ask(program, outer.head.tensors, sample)
         except OutOfMemory:
             raise
         except ModelError:
             return False
         return same_answers(found, expected)
 
-    def _layers(self) -> LayerTable:
-        if self._table is None:
-            source = self._source
-            self._table = read_layers(source.model) if isinstance(source, Network) else LayerTable()
-        return self._table
+    def _all_layers(self) -> KerasLayers:
+        source = still_open(self._source, self._path)
+        if self._layers is None:
+            self._layers = read_layers(source.model) if isinstance(source, Network) else KerasLayers()
+        return self._layers
 
     def _taps(self, layers: Sequence[str]) -> dict[str, Tap]:
-        return {f"{_TAP}{name}": self._layers().tap(name, self._path) for name in layers}
+        return {name: self._all_layers().tap(name, self._path) for name in layers}
 
     def _looking_at(self, taps: Mapping[str, Tap]) -> Program:
         """Return a program that gives these layers beside the predictions; kept until others are wanted."""
-        if not isinstance(self._source, Network):
-            raise AuditError(f"{self._path}: was closed; load the model again")
+        source = still_open(self._source, self._path)
+        if not isinstance(source, Network):
+            raise AuditError(f"{self._path}: is a SavedModel, whose layers are not known")
         key = tuple(sorted(taps))
-        if key not in self._deeper:
-            body = self._source.body(taps)
-            head = self._program.head.output
-            program = trace(tensorflow(), body, self._source.specs, head, self._device, self._path)
-            self._deeper = {key: program}
-        return self._deeper[key]
+        found = self._deeper.get(key)
+        if found is None:
+            tensors = _tensors(taps)
+            body = source.body({tensors[name]: tap for name, tap in taps.items()})
+            found = trace(tensorflow(), body, source.specs, self._head.output, self._device, self._path)
+            self._deeper = {key: found}
+        return found
 
 
-_TAP = "layer "
-"""Keeps the names of layers apart from those of tensors."""
-
-
-def _own(options: LoadOptions) -> TensorflowOptions:
-    if isinstance(options, TensorflowOptions):
-        return options
-    return TensorflowOptions(**{name: getattr(options, name) for name in LoadOptions.__dataclass_fields__})
+def _tensors(layers: Iterable[str]) -> dict[str, str]:
+    """Return the names by which programs give the outputs of layers, apart from those of other tensors."""
+    return {name: f"layer {name}" for name in layers}

@@ -137,6 +137,10 @@ class _Saver:
                 waiting.extend(inner for node in bodies[name] for inner in _called(node))
         library = graph.graph_def.library
         reachable = set(graph.object_graph_def.concrete_functions)
+        for entry in graph.object_graph_def.nodes:  # which name functions whether or not the list above has them
+            reachable.update(entry.function.concrete_functions)
+            reachable.add(entry.bare_concrete_function.concrete_function_name)
+            reachable.add(entry.captured_tensor.concrete_function)
         reachable |= {name for pair in library.gradient for name in (pair.function_name, pair.gradient_func)}
         reachable |= {function.signature.name for function in library.function if "api_implements" in function.attr}
         for where, nodes in _bodies(graph):

@@ -9,11 +9,14 @@ import os
 import random
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
 from pmcore.errors import ModelError
 
+ONE_AT_A_TIME = threading.RLock()
+"""Held while something is changed that belongs to the whole process: streams, random numbers, precision."""
 _SILENT: Mapping[str, str] = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "ABSL_MIN_LOG_LEVEL": "3",
@@ -88,7 +91,7 @@ def unnoticed() -> Iterator[None]:
     TensorFlow's C++ parts write to the file descriptors themselves, so these are turned aside. An `ImportError`
     is of use only with what was said before it, so that is written to stderr then; everything else is dropped.
     """
-    with tempfile.TemporaryFile() as kept, contextlib.ExitStack() as stack:
+    with ONE_AT_A_TIME, tempfile.TemporaryFile() as kept, contextlib.ExitStack() as stack:
         stack.callback(random.setstate, random.getstate())
         for descriptor in (1, 2):
             stack.enter_context(_turned_aside(descriptor, kept))

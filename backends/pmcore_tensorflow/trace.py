@@ -10,10 +10,11 @@ from typing import Any
 
 from pmcore.errors import ModelError
 from pmcore.heads import Head
-from pmcore.intake import Shape
+from pmcore.intake import Shape, refuse_misfit
 from pmcore.interfaces import Array, TensorSpec
+from pmcore.runtime_failures import SEE_RECORDS
 from pmcore_tensorflow.device import Device, explained
-from pmcore_tensorflow.head import Origin, Output, choose_output, origin_of
+from pmcore_tensorflow.head import Origin, Output, choose, origin_of
 from pmcore_tensorflow.inlining import inlined
 from pmcore_tensorflow.starting import unnoticed
 
@@ -69,32 +70,16 @@ class Program:
         ModelError
             TensorFlow failed for another reason, or the records have another shape than the model takes.
         """
-        arrays = [self._fitting(spec, feeds[spec.name]) for spec in self.specs]
+        for spec in self.specs:
+            if spec.shape:
+                refuse_misfit(spec.name, spec.shape, feeds[spec.name].shape, self.path)
+        arrays = [feeds[spec.name] for spec in self.specs]
         with (
-            explained(self.path, "TensorFlow failed", "see that the records are what it was trained on"),
+            explained(self.path, "TensorFlow failed", SEE_RECORDS),
             self.device.computing(self.tf),
         ):
             answers = dict(zip(self.shapes, self.function(*map(self.tf.constant, arrays)), strict=True))
             return [answers[name].numpy() for name in outputs]
-
-    @property
-    def tensors(self) -> tuple[str, ...]:
-        """Return the tensor before the last activation, where it was found, and the output."""
-        return (self.head.output,) if self.head.before is None else (self.head.before, self.head.output)
-
-    def _fitting(self, spec: TensorSpec, array: Array) -> Array:
-        if spec.shape and len(spec.shape) != array.ndim:
-            raise ModelError(
-                f"{self.path}: input {spec.name!r} takes {len(spec.shape)} axes and was given {array.ndim}; "
-                "give it records of the shape that the model was trained on"
-            )
-        for axis, (size, given) in enumerate(zip(spec.shape, array.shape, strict=False)):
-            if isinstance(size, int) and size != given:
-                raise ModelError(
-                    f"{self.path}: input {spec.name!r} takes {size} along axis {axis} and was given {given}; "
-                    "give it records of the shape that the model was trained on"
-                )
-        return array
 
 
 def trace(tf: Any, body: Body, specs: Sequence[TensorSpec], wanted: str | None, device: Device, path: Path) -> Program:
@@ -153,15 +138,15 @@ def _traced(
         answer = body(inputs)
         outputs = {name: tf.convert_to_tensor(tensor) for name, tensor in answer.outputs.items()}
         origins = {name: origin_of(tensor) for name, tensor in outputs.items()}
-        head = choose_output([_described(name, outputs[name], origins[name]) for name in outputs], wanted, path)
+        head = choose([_described(name, outputs[name], origins[name]) for name in outputs], wanted, path)
         origin, output = origins[head.output], outputs[head.output]
         found: dict[str, Any] = {}
         if origin.before is not None:
             name = _CALLS.sub("", origin.before.name.partition(":")[0])
             head = replace(head, before=name if name != head.output else f"{name} before {origin.ending}")
-            found[str(head.before)] = _carried(tf, origin.before, tf.float32)
-        found[head.output] = _carried(tf, output, tf.float16)
-        found |= {name: _carried(tf, tensor, tf.float32) for name, tensor in answer.layers.items()}
+            found[str(head.before)] = _carried(tf, origin.before)
+        found[head.output] = _carried(tf, output)
+        found |= {name: _carried(tf, tensor) for name, tensor in answer.layers.items()}
         seen.head, seen.inside, seen.names = head, origin.inside, tuple(found)
         return list(found.values())
 
@@ -202,9 +187,9 @@ def _described(name: str, tensor: Any, origin: Origin) -> Output:
     return Output(name, shape_of(tensor), tensor.dtype.is_floating, origin.ending)
 
 
-def _carried(tf: Any, tensor: Any, stand_in: Any) -> Any:
-    """Return a tensor in a type that arrays have."""
-    return tf.cast(tensor, stand_in) if tensor.dtype == tf.bfloat16 else tf.identity(tensor)
+def _carried(tf: Any, tensor: Any) -> Any:
+    """Return a tensor in a type that arrays have, and which holds all of its numbers."""
+    return tf.cast(tensor, tf.float32) if tensor.dtype == tf.bfloat16 else tf.identity(tensor)
 
 
 def _open_shape(spec: TensorSpec) -> list[int | None] | None:

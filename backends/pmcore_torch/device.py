@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import re
-import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pmcore.errors import InputError, ModelError
-from pmcore.quoting import printable
-from pmcore_torch.quiet import start_torch
+from pmcore.devices import parse_device
+from pmcore.errors import ModelError
+from pmcore.runtime_failures import first_line
+from pmcore_torch.quiet import ONE_AT_A_TIME, start_torch
 
 if TYPE_CHECKING:
     import torch
 
-_DEVICES = "auto, cpu, cuda, cuda:N, mps"
-_ONE_AT_A_TIME = threading.RLock()
-"""Held while a network is asked: training flags and the settings below belong to the whole process."""
 _REMEDY = "install a torch built for it and check the driver (nvidia-smi), or use --device cpu"
 
 
@@ -32,10 +28,8 @@ class Device:
     @classmethod
     def parse(cls, text: str) -> Device:
         """Read "auto", "cpu", "cuda", "cuda:1" or "mps"."""
-        found = re.fullmatch(r"(auto|cpu|cuda|mps)(?::(\d{1,4}))?", text.strip().lower())
-        if found is None or (found[2] and found[1] != "cuda"):
-            raise InputError(f"device {text!r} is not known to the torch backend; use one of {_DEVICES}")
-        return cls(found[1], int(found[2] or 0))
+        asked = parse_device(text, "torch", ("cuda", "mps"), ("cuda",))
+        return cls(asked.kind, asked.number or 0)
 
     @property
     def title(self) -> str:
@@ -75,8 +69,7 @@ class Device:
         try:
             torch.empty(1, device=self.spec)
         except RuntimeError as error:
-            line = printable(str(error).splitlines()[0] if str(error) else type(error).__name__, 120)
-            raise ModelError(f"{asked}, but did not come up ({line}); {_REMEDY}") from None
+            raise ModelError(f"{asked}, but did not come up ({first_line(error)}); {_REMEDY}") from None
         return self
 
 
@@ -98,7 +91,7 @@ def exact(device: Device, threads: int | None, *, deployed: bool) -> Iterator[No
     """
     import torch
 
-    with _ONE_AT_A_TIME, contextlib.ExitStack() as stack:
+    with ONE_AT_A_TIME, contextlib.ExitStack() as stack:
         stack.enter_context(torch.inference_mode())
         if torch.is_autocast_enabled(device.kind):
             stack.enter_context(torch.autocast(device.kind, enabled=False))

@@ -41,7 +41,7 @@ def make_module(name: str) -> torch.nn.Module:
     with quiet(), _current_folder():
         try:
             module = factory()
-        except Exception as error:  # the user's code may raise anything
+        except (Exception, SystemExit) as error:  # the user's code may raise anything
             raise InputError(
                 f"model_class: {quoted(name)} failed when called without arguments: {_line(error)}"
             ) from None
@@ -54,7 +54,7 @@ def _imported(module: str, attribute: str, name: str) -> Any:
     with quiet(), _current_folder():
         try:
             found: Any = importlib.import_module(module)
-        except Exception as error:  # as above
+        except (Exception, SystemExit) as error:  # as above
             where = "looked for in the current folder and on the path of Python"
             raise InputError(f"model_class: {quoted(name)} cannot be imported ({_line(error)}); {where}") from None
     for part in attribute.split("."):
@@ -76,6 +76,6 @@ def _current_folder() -> Iterator[None]:
         sys.path[:] = before
 
 
-def _line(error: Exception) -> str:
+def _line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return printable(f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__, 160)

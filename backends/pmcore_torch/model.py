@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-import numpy as np
-
+from pmcore.asking import activations, few, first_look, predictions, still_open, together
+from pmcore.devices import check_threads
 from pmcore.errors import AuditError, InputError, ModelError, OutOfMemory
-from pmcore.heads import Head, rows
+from pmcore.heads import Head
 from pmcore.interfaces import (
     Array,
     Inputs,
@@ -21,19 +21,15 @@ from pmcore.interfaces import (
     Outputs,
     Want,
 )
-from pmcore.reading import Reading, presume, settle
-from pmcore.trial import count_columns, same_answers
+from pmcore.reading import Reading, presume
+from pmcore.trial import VERIFIED, count_columns, same_answers
 from pmcore_torch.archives import kind_of
 from pmcore_torch.intakes import intake_for
-from pmcore_torch.options import TorchOptions, own_options
-from pmcore_torch.outputs import choose_output
+from pmcore_torch.options import TorchOptions
+from pmcore_torch.outputs import choose
 from pmcore_torch.runtime import Looking, TorchRuntime
 from pmcore_torch.sources import LEGACY, Opened, is_safetensors, open_object, open_source
 
-_SAMPLE = 32
-"""Records that are looked at before the first query."""
-_COMPARED = 8
-"""Records that must be answered as before when the order of channels changes."""
 _KNOWN = frozenset({"torch.nn.modules.module.Module", "torch.export.exported_program.ExportedProgram"})
 
 
@@ -71,7 +67,8 @@ class TorchModel(Model):
     @classmethod
     def load(cls, source: Path, options: LoadOptions) -> Self:
         """Load a model; see `Model.load`. The file is never changed, and nothing is written."""
-        given = own_options(options)
+        check_threads(options.threads)
+        given = TorchOptions.of(options)
         return cls(open_source(source, given), given, in_memory=False)
 
     @classmethod
@@ -82,7 +79,8 @@ class TorchModel(Model):
     @classmethod
     def wrap(cls, model: Any, options: LoadOptions) -> Self:
         """Take a module that is in memory; see `Model.wrap`. On another device than its own a copy is asked."""
-        given = own_options(options)
+        check_threads(options.threads)
+        given = TorchOptions.of(options)
         return cls(open_object(model, given, Path(f"{type(model).__name__} in memory")), given, in_memory=True)
 
     @classmethod
@@ -120,32 +118,29 @@ class TorchModel(Model):
             pre_softmax=self._head is not None and reading.tensor != self._head.output,
             resolution_limited=reading.limited,
             batch=self._intake.batch,
-            notes=(*opened.notes, *reading.notes, *self._batch_notes),
+            notes=(*opened.notes, *reading.notes, *self._batch_notes, *opened.settings.notes),
         )
 
     def prepare(self, sample: Inputs) -> None:
         """Find the output and settle what its numbers are; see whether the model takes a batch at all."""
         self._open()
-        some = {name: array[:_SAMPLE] for name, array in sample.items()}
-        records = min((len(array) for array in some.values()), default=0)
-        if records == 0:
+        some = few(sample)
+        if not some:
             return
         try:
-            self._settle(some, records)
+            self._settle(some)
             self._try_channels_last(some)
         except OutOfMemory:
             raise
         except (InputError, ModelError):
-            if records == 1 or self._intake.batch is not None or self._intake.single:
+            if len(next(iter(some.values()))) == 1 or self._intake.batch is not None or self._intake.single:
                 raise
-            self._ask_one_by_one(some, records)
+            self._ask_one_by_one(some)
 
     def predict(self, inputs: Inputs) -> Array:
         """Return predictions, shape (b, k), in their own type; half precision is widened to float32."""
         reading = self._read(inputs)
-        (answer,) = self._intake.ask(self._runtime(), (reading.tensor,), inputs)
-        records = len(next(iter(inputs.values())))
-        return reading.scores(answer, records, self._path)
+        return predictions(self._runtime(), self._intake, reading, inputs)
 
     def layers(self) -> Sequence[Layer]:
         """Return the operations on the records, or the innermost modules."""
@@ -154,9 +149,7 @@ class TorchModel(Model):
     def activations(self, inputs: Inputs, layers: Sequence[str]) -> Mapping[str, Array]:
         """Return the outputs of layers that are given by name or by index, each (b, ...)."""
         tensors = self._tensors(layers)
-        wanted = tuple(dict.fromkeys(tensors.values()))
-        answers = dict(zip(wanted, self._intake.ask(self._runtime(), wanted, inputs), strict=True))
-        return {name: answers[tensor] for name, tensor in tensors.items()}
+        return activations(self._runtime(), self._intake, tensors, inputs)
 
     def ask(self, inputs: Inputs, labels: Array, want: Want) -> Outputs:
         """Answer everything in `want` about one batch in one pass."""
@@ -164,24 +157,14 @@ class TorchModel(Model):
             return super().ask(inputs, labels, want)
         reading = self._read(inputs)
         tensors = self._tensors(sorted(want.activations))
-        names = tuple(dict.fromkeys((reading.tensor, *tensors.values())))
-        answers = dict(zip(names, self._intake.ask(self._runtime(), names, inputs), strict=True))
-        return Outputs(
-            task=reading.task,
-            scale=reading.scale,
-            labels=labels,
-            predictions=reading.scores(answers[reading.tensor], len(labels), self._path),
-            activations={name: answers[tensor] for name, tensor in tensors.items()},
-        )
+        return together(self._runtime(), self._intake, reading, tensors, inputs, labels)
 
     def close(self) -> None:
         """Let go of the network."""
         self._opened = None
 
     def _open(self) -> Opened:
-        if self._opened is None:
-            raise AuditError(f"{self._path}: was closed; load the model again")
-        return self._opened
+        return still_open(self._opened, self._path)
 
     def _runtime(self) -> TorchRuntime:
         opened = self._open()
@@ -197,29 +180,33 @@ class TorchModel(Model):
         outputs = network.outputs()
         if outputs is None:
             return
-        self._head = choose_output(outputs, network.head, self._options.output, self._path)
-        wanted = [name for name in (self._head.before, self._head.output) if name is not None]
+        self._head = choose(outputs, network.head, self._options.output, self._path)
         known = all(spec.shape for spec in self._intake.specs)
-        columns = count_columns(self._runtime(), self._intake, wanted, outputs, self._path) if known else None
+        tensors = self._head.tensors
+        columns = count_columns(self._runtime(), self._intake, tensors, outputs, self._path) if known else None
         self._reading = presume(self._head, columns, self._options.task, self._path)
 
-    def _settle(self, sample: Inputs, records: int) -> None:
+    def _settle(self, sample: Inputs) -> None:
         network = self._open().network
         self._intake.ask(Looking(self._runtime()), (), sample)
         outputs = network.outputs() or {}
-        self._head = head = choose_output(outputs, network.head, self._options.output, self._path)
-        wanted = (head.output,) if head.before is None else (head.before, head.output)
-        answers = self._intake.ask(self._runtime(), wanted, sample)
-        flat = [rows(a, records, n, self._path) for a, n in zip(answers, wanted, strict=True)]
-        before = flat[0] if len(flat) > 1 else None
-        self._reading = settle(head, before, self._coarse(flat[-1]), self._options.task, self._path)
+        self._head = choose(outputs, network.head, self._options.output, self._path)
+        self._reading = first_look(
+            self._runtime(), self._intake, self._head, sample, self._options.task, coarse=self._computes_in_half
+        )
+
+    @property
+    def _computes_in_half(self) -> bool:
+        from pmcore_torch.signatures import precision_of
+
+        return bool(self._narrow) or "float16" in precision_of(self._open().module)  # bfloat16 is another
 
     def _try_channels_last(self, sample: Inputs) -> None:
         """Hand images over with the channels innermost, which convolutions compute fastest, if no answer changes."""
         if self._settings.channels_last or self._reading is None or not self._is_convolutional(sample):
             return
         plain, wanted = self._settings, (self._reading.tensor,)
-        some = {name: array[:_COMPARED] for name, array in sample.items()}
+        some = few(sample, VERIFIED)
         expected = self._intake.ask(self._runtime(), wanted, some)
         self._settings = replace(plain, channels_last=True)
         try:
@@ -235,15 +222,15 @@ class TorchModel(Model):
         kernels = any(value.ndim == 4 for value in self._open().module.parameters())
         return images and kernels and self._settings.device.kind != "mps"
 
-    def _ask_one_by_one(self, sample: Inputs, records: int) -> None:
+    def _ask_one_by_one(self, sample: Inputs) -> None:
         """Ask about single records, where the model fails about several; if that fails, too, say how."""
         several = self._intake
         self._intake = replace(several, batch=1)
         try:
-            self._settle(sample, records)
+            self._settle(sample)
         except AuditError:
             self._intake = several
-            self._settle(sample, records)
+            self._settle(sample)
         self._batch_notes = ("The model answers about single records alone: they are sent one by one.",)
 
     def _read(self, inputs: Inputs) -> Reading:
@@ -254,8 +241,3 @@ class TorchModel(Model):
         if self._reading is None:
             raise InputError(f"{self._path}: was asked about no records; give at least one")
         return self._reading
-
-    def _coarse(self, output: Array) -> Array:
-        """Return an output in a type as coarse as it was computed in, by which it is judged."""
-        fits = bool(self._narrow) and bool(np.all(np.abs(output) < float(np.finfo(np.float16).max)))
-        return output.astype(np.float16) if fits else output

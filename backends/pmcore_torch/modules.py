@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pmcore.errors import ModelError
 from pmcore.heads import Ending, Head
 from pmcore.interfaces import Layer
-from pmcore_torch.layers import LayerTable
+from pmcore.layers import LayerTable
 from pmcore_torch.nesting import leaves
 from pmcore_torch.watching import watching
 

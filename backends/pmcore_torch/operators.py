@@ -9,9 +9,18 @@ _SCRIPT_NAMESPACES = (_NAMESPACES - {"prims", "quantized_decomposed"}) | {"prim"
 _EFFECTS_WORDS = (
     "from_file save load set_data _set_data manual_seed seed initial_seed set_grad_enabled _print "
     "set_ set _cufft_set_plan_cache_max_size _cufft_clear_plan_cache as_strided_ resize_storage_bytes_ "
-    "PythonOp IgnoredPythonOp CallFunction rpc_async rpc_sync rpc_remote data_ptr id"
+    "PythonOp IgnoredPythonOp CallFunction rpc_async rpc_sync rpc_remote data_ptr id print Print chr AddStatValue"
 )
-_EFFECTS = frozenset(_EFFECTS_WORDS.split())
+_UNCHECKED_WORDS = (
+    "_reshape_alias _reshape_alias_copy _nested_view_from_buffer _nested_view_from_buffer_copy "
+    "_nested_view_from_jagged _nested_view_from_jagged_copy _sparse_coo_tensor_with_dims_and_tensors "
+    "_sparse_coo_tensor_unsafe _sparse_compressed_tensor_unsafe _sparse_csr_tensor_unsafe _sparse_csc_tensor_unsafe "
+    "_sparse_bsr_tensor_unsafe _sparse_bsc_tensor_unsafe _coalesced_ _embedding_bag_forward_only "
+    "_get_mkldnn_serialized_md"
+)
+_UNCHECKED = frozenset(_UNCHECKED_WORDS.split())
+"""Operators that take places in memory as they are told: with false ones they read and write whatever lies there."""
+_EFFECTS = frozenset(_EFFECTS_WORDS.split()) | _UNCHECKED
 """Operators that read or write files, leave the program, or change what lies outside of it."""
 _HIGHER = frozenset({"wrap_with_set_grad_enabled", "wrap_with_autocast", "cond", "while_loop"})
 _ARITHMETIC = "pow add eq sub ne mul floordiv lt le truediv pos gt neg mod ge lshift rshift and_ or_ getitem"

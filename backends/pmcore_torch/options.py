@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pmcore.errors import InputError
 from pmcore.interfaces import LoadOptions
 
 
@@ -20,16 +19,3 @@ class TorchOptions(LoadOptions):
 
     model_class: str | None = None
     inputs: tuple[str, ...] = ()
-
-
-def own_options(options: LoadOptions) -> TorchOptions:
-    """Return options as this backend's own.
-
-    Raises
-    ------
-    InputError
-        The number of threads cannot be had.
-    """
-    if options.threads is not None and options.threads < 1:
-        raise InputError(f"threads {options.threads} cannot be had; give a number from 1 on, or none")
-    return options if isinstance(options, TorchOptions) else TorchOptions(**vars(options))

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from pmcore.errors import InputError, ModelError
+from pmcore.choosing import Candidate, choose_output, no_such_output
+from pmcore.errors import ModelError
 from pmcore.heads import Ending, Head
+from pmcore.intake import Shape
 
-Shape = tuple[int | str | None, ...]
 
-
-def choose_output(outputs: Mapping[str, Shape], head: Callable[[str], Head], wanted: str | None, path: Path) -> Head:
+def choose(outputs: Mapping[str, Shape], head: Callable[[str], Head], wanted: str | None, path: Path) -> Head:
     """Choose the output that holds the predictions.
 
     Parameters
@@ -34,23 +33,8 @@ def choose_output(outputs: Mapping[str, Shape], head: Callable[[str], Head], wan
         raise ModelError(f"{path}: returns no tensor; give a model that returns its logits or probabilities")
     if wanted is not None:
         if wanted not in outputs:
-            near = difflib.get_close_matches(wanted, names, n=1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
-            raise InputError(f"{path}: has no output {wanted!r}{hint}; its outputs are {', '.join(map(repr, names))}")
+            raise no_such_output(wanted, names, path)
         return head(wanted)
-    ranks = {name: _rank(name, outputs[name], head(name)) for name in names}
-    least = min(ranks.values())
-    rivals = [name for name in names if ranks[name] == least]
-    found = head(rivals[0])
-    if len(rivals) > 1:
-        listed = ", ".join(map(repr, rivals))
-        note = f"Outputs {listed} may all hold predictions: {rivals[0]!r} is read (choose with --output)."
-        found = replace(found, notes=(*found.notes, note))
-    return found
-
-
-def _rank(name: str, shape: Shape, head: Head) -> tuple[int, int]:
-    """Return how unlikely an output is to hold the predictions; the smallest is taken."""
-    flat = not shape or (len(shape) >= 2 and all(size == 1 for size in shape[2:])) or len(shape) == 1
-    ended = head.ending is not Ending.NONE
-    return (int(not flat), 0 if "logit" in name.lower() else 1 if ended else 2)
+    choice = choose_output([Candidate(name, outputs[name], head(name).ending is not Ending.NONE) for name in names])
+    found = head(choice.name)
+    return replace(found, notes=(*found.notes, *choice.notes))

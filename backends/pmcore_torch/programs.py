@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from pmcore.heads import Head
 from pmcore.interfaces import Layer, TensorSpec
+from pmcore.layers import LayerTable
 from pmcore_torch.endings import find_ending
-from pmcore_torch.layers import LayerTable
 from pmcore_torch.nesting import SINGLE, leaves
 
 if TYPE_CHECKING:

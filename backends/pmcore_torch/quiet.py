@@ -7,9 +7,12 @@ import io
 import logging
 import os
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 
+ONE_AT_A_TIME = threading.RLock()
+"""Held while something is changed that belongs to the whole process: streams, filters, flags, precision."""
 _LOG_LEVEL = "TORCH_CPP_LOG_LEVEL"
 
 
@@ -17,14 +20,14 @@ _LOG_LEVEL = "TORCH_CPP_LOG_LEVEL"
 def quiet() -> Iterator[None]:
     """Swallow what the block prints, warns of and logs; what it raises passes."""
     sink = io.StringIO()
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(sink), contextlib.redirect_stderr(sink):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
+    with ONE_AT_A_TIME, contextlib.ExitStack() as stack:
+        stack.callback(logging.disable, logging.root.manager.disable)
+        logging.disable(logging.CRITICAL)
+        stack.enter_context(contextlib.redirect_stdout(sink))
+        stack.enter_context(contextlib.redirect_stderr(sink))
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
+        yield
 
 
 def start_torch() -> None:

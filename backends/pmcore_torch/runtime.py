@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from pmcore.errors import AuditError, ModelError, OutOfMemory
+from pmcore.devices import tf32_note
+from pmcore.errors import AuditError, ModelError
 from pmcore.heads import Head
 from pmcore.interfaces import Array
-from pmcore.quoting import printable
+from pmcore.layers import LayerTable
+from pmcore.runtime_failures import failure, first_line
 from pmcore_torch.device import Device, exact
-from pmcore_torch.layers import LayerTable
 from pmcore_torch.quiet import quiet
 
 if TYPE_CHECKING:
     import torch
-
-_MEMORY = re.compile(
-    r"not enough memory|out of memory|can't allocate memory|bad_alloc|DefaultCPUAllocator|alloc_failed", re.IGNORECASE
-)
-_LONGEST = 300
 
 
 class Network(Protocol):
@@ -65,6 +60,11 @@ class Settings:
     threads: int | None = None
     deployed: bool = False
     channels_last: bool = False
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return what a reader of the report must know of the precision."""
+        return (tf32_note(self.device.title),) if self.deployed and self.device.kind == "cuda" else ()
 
 
 @dataclass(frozen=True)
@@ -138,17 +138,10 @@ class Looking:
 
 def translated(error: Exception, path: Path) -> ModelError:
     """Return what PyTorch or a model's own code raised as one line of ours."""
-    import torch
-
-    text = str(error)
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    script = "TorchScript interpreter" in text
-    line = (lines[-1] if script else lines[0]) if lines else type(error).__name__
-    shown = printable(line, _LONGEST)
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or _MEMORY.search(text):
-        return OutOfMemory(f"{path}: torch ran out of memory ({shown}); use a smaller batch")
+    if "TorchScript interpreter" in str(error):  # whose last line says what happened
+        error = RuntimeError(str(error).strip().rpartition("\n")[2])
     kind = "" if isinstance(error, RuntimeError) else f"{type(error).__name__}: "
-    return ModelError(f"{path}: torch failed: {kind}{shown}; see that the records are what it was trained on")
+    return failure(error, "torch", f"{kind}{first_line(error)}", path)
 
 
 def _array(tensor: torch.Tensor) -> Array:

@@ -12,8 +12,8 @@ from pmcore_torch.pickles import PACKED
 
 _CALLED_WORDS = (
     "annotate uninitialized unchecked_cast getattr hasattr isinstance len int float bool str complex range enumerate "
-    "zip min max abs round sorted list dict tuple set print fork wait awaitable awaitable_nowait rangelist device "
-    "divmod ord chr hex oct bin pow sum any all Exception AssertionError RuntimeError ValueError IndexError KeyError "
+    "zip min max abs round sorted list dict tuple set fork wait awaitable awaitable_nowait rangelist device "
+    "divmod ord hex oct bin pow sum any all Exception AssertionError RuntimeError ValueError IndexError KeyError "
     "NotImplementedError TypeError StopIteration super"
 )
 _CALLED = frozenset(_CALLED_WORDS.split())
@@ -103,6 +103,8 @@ def _problems(node: ast.AST, bound: frozenset[str]) -> Iterator[Problem]:
         else:
             what = next((f"uses '{name}'" for name in names if not script_operator_passes("aten", name)), None)
             inner = [root]
+    elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+        what = None if _is_plain(node.value) else "holds text that could steer a terminal"
     elif isinstance(node, ast.Name):
         known = bound | _CALLED | _TYPES
         stored = isinstance(node.ctx, ast.Store) and node.id not in ("torch", "ops", "__torch__")
@@ -115,6 +117,11 @@ def _problems(node: ast.AST, bound: frozenset[str]) -> Iterator[Problem]:
         yield Problem(line, what)
     for child in inner:
         yield from _problems(child, bound)
+
+
+def _is_plain(text: str) -> bool:
+    """Tell whether text can be shown: warnings and errors of a program are, as they are written."""
+    return all(letter.isprintable() or letter in "\t\n" for letter in text)
 
 
 def _chain_problem(parts: list[str], bound: frozenset[str]) -> str | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pmcore.errors import InputError, ModelError, UntrustedError
 from pmcore.interfaces import Precision, TensorSpec
+from pmcore.quoting import printable
 from pmcore.trust import vouched
 from pmcore_torch.archives import ZIP, Kind, kind_of, open_archive
 from pmcore_torch.device import Device, device_of
@@ -155,7 +156,7 @@ def _exported(program: Any, path: Path) -> ExportedNetwork:
         return ExportedNetwork(program)
     except Exception as error:  # torch raises what its parts raise
         line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(f"{path}: torch does not run it: {line[:200]}; export the model again") from None
+        raise ModelError(f"{path}: torch does not run it: {printable(line, 200)}; export the model again") from None
 
 
 def _program_in_memory(program: Any, options: TorchOptions, title: Path) -> Opened:

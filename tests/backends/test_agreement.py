@@ -8,11 +8,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from scipy.special import logsumexp, softmax
+from scipy.stats import entropy
+from sklearn.metrics import roc_auc_score
 
 from tests.agreement.bounds import AUC, BOUND
 from tests.agreement.forms import Form, forms
-from tests.agreement.measure import SIGNALS, measure
+from tests.agreement.measure import CORRECTNESS, SIGNALS, audit_in_float64, measure
 from tests.agreement.networks import NETWORKS, digits, in_float64, trained
 
 CASES = [(network, form) for network in NETWORKS for form in forms() if form.fits(network)]
@@ -38,6 +42,32 @@ def test_what_computes_in_less_runs_and_differs_by_a_little(network: str, form: 
     assert found.precision
     assert 0 < found.logits < 2.0
     assert abs(found.auc["loss"]) < 0.05
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_the_audit_in_double_precision_is_what_plain_numpy_computes(network: str) -> None:
+    """Both sides of the comparison above are audited by pmcore: here is what neither of them has a part in."""
+    logits, records = in_float64(network), digits(network)
+    rows = np.arange(len(logits))
+    true, others = logits[rows, records.y], logits.copy()
+    others[rows, records.y] = -np.inf
+    losses = logsumexp(logits, axis=1) - true
+    expected = {
+        "loss": losses,
+        "confidence": np.exp(-losses),
+        "rescaled_logit": true - logsumexp(others, axis=1),
+        "hinge": true - others.max(axis=1),
+        "entropy": entropy(softmax(logits, axis=1), axis=1),
+        CORRECTNESS: (logits.argmax(axis=1) == records.y).astype(np.float64),
+    }
+    member = rows < records.n_members
+    audited = member | (rows % 3 > 0)
+    exact = audit_in_float64(network)
+    for name, values in expected.items():
+        found = np.concatenate([exact.signals[f"{role}.{name}"] for role in ("members", "nonmembers")])
+        np.testing.assert_allclose(found, values[audited], rtol=0, atol=1e-12)
+    (attack,) = [each for each in exact.report.attacks.values() if each.options["signal"] == "loss"]
+    assert attack.auc.value == pytest.approx(roc_auc_score(member[audited], -losses[audited]), abs=1e-12)
 
 
 @pytest.mark.parametrize("network", NETWORKS)

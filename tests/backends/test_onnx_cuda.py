@@ -1,22 +1,21 @@
-"""The same answers on CUDA. Deselected where there is no device, unless PMCORE_DEVICES names cuda."""
+"""The same answers on CUDA. Skipped where there is no device, unless PMCORE_DEVICES names cuda."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from pmcore.errors import ModelError
 from pmcore.interfaces import LoadOptions, Precision
 from pmcore_onnx import OnnxModel
 from tests.backends.builders import RECORDS, expected_logits, node, write_linear
+from tests.backends.gpu import NEEDS_CUDA
 
-NAMED = "cuda" in os.environ.get("PMCORE_DEVICES", "").split(",")
-CUDA = NAMED or os.path.exists("/dev/nvidiactl")
 SOFTMAX = [node("Softmax", ["z"], ["p"], axis=1)]
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not CUDA, reason="no CUDA device")]
+pytestmark = NEEDS_CUDA
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:0", "auto"])
@@ -32,13 +31,13 @@ def test_cuda_answers_as_the_cpu_does(tmp_path: Path, device: str) -> None:
 def test_tf32_is_off_unless_asked_for(tmp_path: Path) -> None:
     path = write_linear(tmp_path / "m.onnx", scale=100.0)
     exact = OnnxModel.load(path, LoadOptions(device="cuda")).predict({"x": RECORDS})
-    OnnxModel.load(path, LoadOptions(device="cuda", precision=Precision.DEPLOYED)).predict({"x": RECORDS})
+    deployed = OnnxModel.load(path, LoadOptions(device="cuda", precision=Precision.DEPLOYED))
+    deployed.predict({"x": RECORDS})
+    assert "(TF32)" in deployed.describe().notes[-1]
     np.testing.assert_allclose(exact, expected_logits(100.0), atol=1e-3)
 
 
 def test_a_device_number_that_does_not_exist_is_one_line(tmp_path: Path) -> None:
-    from pmcore.errors import ModelError
-
     with pytest.raises(ModelError, match="device 'cuda:63' was asked for") as caught:
         OnnxModel.load(write_linear(tmp_path / "m.onnx"), LoadOptions(device="cuda:63"))
     assert "\n" not in str(caught.value)

@@ -249,14 +249,22 @@ def test_a_location_that_is_no_text_is_refused(tmp_path: Path) -> None:
     assert "weights" in look(path)
 
 
-def test_a_function_whose_weights_are_outside_the_folder_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("default", [False, True], ids=["in its body", "as default of an attribute"])
+def test_a_function_whose_weights_are_outside_the_folder_is_refused(tmp_path: Path, default: bool) -> None:
     path = write_linear(tmp_path / "m.onnx", [node("F", ["z"], ["y"], domain="own")], "y")
     make_external(path, "../weights.bin")
     model = onnx.load(path, load_external_data=False)
     constant = node("Constant", [], ["c"], value=model.graph.initializer[1])
     body = [constant, node("Add", ["a", "c"], ["r"])]
+    defaults = []
+    if default:
+        defaults = [helper.make_attribute("value", constant.attribute[0].t)]
+        constant.ClearField("attribute")
+        constant.attribute.append(onnx.AttributeProto(name="value", ref_attr_name="value", type=defaults[0].type))
+        body[0] = constant
     own = helper.make_opsetid("own", 1)
     model.functions.append(helper.make_function("own", "F", ["a"], ["r"], body, [helper.make_opsetid("", 17)]))
+    model.functions[0].attribute_proto.extend(defaults)
     model.opset_import.append(own)
     for tensor, array in zip(model.graph.initializer, (WEIGHT, BIAS), strict=True):
         tensor.CopyFrom(onnx.numpy_helper.from_array(array.astype(np.float32), tensor.name))

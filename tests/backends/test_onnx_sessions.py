@@ -15,7 +15,7 @@ from pmcore.errors import AuditError, InputError, ModelError, OutOfMemory
 from pmcore.interfaces import Array, LoadOptions
 from pmcore_onnx import OnnxModel
 from tests.backends.builders import RECORDS, expected_logits, load, node, write, write_linear
-from tests.backends.test_onnx_cuda import CUDA
+from tests.backends.gpu import CUDA
 
 
 def test_importing_the_backend_imports_no_framework() -> None:
@@ -62,6 +62,12 @@ def test_a_device_that_does_not_come_up_is_an_error(
         OnnxModel.load(write_linear(tmp_path / "m.onnx"), LoadOptions(device=device))
     assert "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", "")
+
+
+def test_tensorrt_is_refused_where_it_would_round_unasked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
+    with pytest.raises(ModelError, match=r"'tensorrt:0' was asked for, but (rounds .* TF32|.* built without it)"):
+        OnnxModel.load(write_linear(tmp_path / "m.onnx"), LoadOptions(device="tensorrt"))
 
 
 @pytest.mark.skipif(CUDA, reason="has a CUDA device")

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from pmcore.backend import load_model
@@ -148,6 +149,19 @@ def test_text_nested_without_end_is_refused(tmp_path: Path) -> None:
     refused(path, InputError, "more than 64 elements in each other")
 
 
+def test_a_constant_by_another_name_is_refused(tmp_path: Path) -> None:
+    path = save_linear(tmp_path / "m.xml")
+    path.write_text(path.read_text().replace('type="Const"', 'type="Constant"', 1))
+    refused(path, InputError, "a layer of type Constant")
+
+
+def test_a_chain_of_layers_without_end_is_refused(tmp_path: Path) -> None:
+    path = save_linear(tmp_path / "m.xml")
+    layers = "".join(f'<layer id="{i}" name="r" type="ReLU" version="opset1"/>' for i in range(10, 50_010))
+    path.write_text(path.read_text().replace("</layers>", f"{layers}</layers>"))
+    refused(path, InputError, "more than 50000 layers in one graph")
+
+
 def test_names_cannot_steer_a_terminal(tmp_path: Path) -> None:
     path = altered(save_linear(tmp_path / "m.xml"), 'version="opset1"', 'version="a&#10;b&#x9b;31m"')
     with pytest.raises(ModelError) as caught:
@@ -205,6 +219,65 @@ def test_onnx_weights_elsewhere_are_refused(tmp_path: Path, location: str, kind:
     path = onnx_models.write_linear(tmp_path / "in" / "m.onnx")
     onnx_models.make_external(path, location)
     refused(path, kind, words)
+
+
+def test_onnx_weights_at_an_address_in_memory_are_refused(tmp_path: Path) -> None:
+    path = onnx_models.write_linear(tmp_path / "m.onnx")
+    onnx_models.make_external(path, "*/_ORT_MEM_ADDR_/*")
+    (tmp_path / "*" / "_ORT_MEM_ADDR_").mkdir(parents=True)
+    (tmp_path / "*" / "_ORT_MEM_ADDR_" / "*").write_bytes(bytes(4096))
+    refused(path, UntrustedError, "an address in memory")
+
+
+@pytest.mark.parametrize(
+    ("written", "by", "kind", "words"),
+    [
+        (b"\x70\x01", b"\x70\x81\x80\x80\x80\x10", UntrustedError, "outside the model's folder"),
+        (b"\x70\x01", b"\xf0\x80\x80\x80\x20\x01", InputError, "is a damaged or truncated ONNX model"),
+    ],
+    ids=["value", "field"],
+)
+def test_numbers_that_protocol_buffers_cut_short_hide_no_weights(
+    tmp_path: Path, written: bytes, by: bytes, kind: type[AuditError], words: str
+) -> None:
+    (tmp_path / "in").mkdir()
+    path = onnx_models.write_linear(tmp_path / "in" / "m.onnx")
+    onnx_models.make_external(path, "../weights.bin")
+    model = onnx.load(path, load_external_data=False)
+    path.write_bytes(_rewritten(model, written, by))
+    refused(path, kind, words)
+
+
+def _rewritten(model: onnx.ModelProto, written: bytes, by: bytes) -> bytes:
+    """Return a model in which the place of its first tensor is written in another way, of another length."""
+    tensor: bytes = model.graph.initializer[0].SerializeToString()
+    assert tensor.count(written) == 1
+    del model.graph.initializer[0]
+    graph: bytes = model.graph.SerializeToString() + _field(5, tensor.replace(written, by))
+    model.ClearField("graph")
+    around: bytes = model.SerializeToString()
+    return around + _field(7, graph)
+
+
+def _field(number: int, content: bytes) -> bytes:
+    size = len(content)
+    assert size < 2**14
+    return bytes([number << 3 | 2, size & 127 | 128, size >> 7]) + content
+
+
+def test_defaults_of_functions_keep_no_weights_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    path = onnx_models.write_linear(tmp_path / "in" / "m.onnx")
+    onnx_models.make_external(path, "../weights.bin")
+    model = onnx.load(path, load_external_data=False)
+    function = model.functions.add(name="f", domain="d")
+    default = function.attribute_proto.add(name="w", type=onnx.AttributeProto.TENSOR)
+    default.t.CopyFrom(model.graph.initializer[0])
+    for tensor in model.graph.initializer:
+        tensor.data_location = onnx.TensorProto.DEFAULT
+        del tensor.external_data[:]
+    path.write_bytes(model.SerializeToString())
+    refused(path, UntrustedError, "outside the model's folder")
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.9])

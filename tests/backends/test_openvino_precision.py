@@ -12,7 +12,7 @@ from scipy.special import log_softmax
 from pmcore.errors import InputError, ModelError
 from pmcore.interfaces import Array, Floats, LoadOptions, Precision, Want
 from pmcore_openvino import OpenvinoModel, device
-from pmcore_openvino.device import Device, read_back
+from pmcore_openvino.device import Device, exact_settings, read_back
 from tests.backends.openvino_builders import (
     BIAS,
     IMAGES,
@@ -177,3 +177,15 @@ def test_answers_do_not_depend_on_the_number_of_threads(tmp_path: Path) -> None:
     found = [OpenvinoModel.load(path, LoadOptions(threads=threads)).predict({"x": IMAGES}) for threads in (None, 1, 2)]
     for other in found[1:]:
         np.testing.assert_allclose(other, found[0], rtol=0, atol=2e-7 * np.abs(found[0]).max())
+
+
+class _Unyielding:
+    """Stands for an accelerator that tells its precision and lets nobody set it, as none is at hand."""
+
+    def get_property(self, device: str, name: str) -> dict[str, str]:
+        assert (device, name) == ("NPU", "SUPPORTED_PROPERTIES")
+        return {"INFERENCE_PRECISION_HINT": "RO", "EXECUTION_MODE_HINT": "RW", "NUM_STREAMS": "RO"}
+
+
+def test_only_what_a_device_lets_be_set_is_set() -> None:
+    assert exact_settings(_Unyielding(), "NPU") == {"EXECUTION_MODE_HINT": "ACCURACY"}

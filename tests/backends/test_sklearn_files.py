@@ -183,6 +183,39 @@ def test_a_hostile_file_is_refused_with_exit_3_in_one_line_and_leaves_no_marker(
     assert not (tmp_path / MARKER).exists()
 
 
+MACHINES: dict[str, Any] = {
+    "few weights": {"_dual_coef_": np.zeros((1, 1))},
+    "few vectors": {"support_vectors_": np.zeros((1, 6))},
+    "no offsets": {"_intercept_": np.zeros(0)},
+    "more classes": {"_n_support": np.ones(400, np.int32), "support_vectors_": np.zeros((400, 6))},
+    "negative counts": {"_n_support": np.array([-5, 5], np.int32)},
+}
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("name", MACHINES)
+def test_support_vectors_that_do_not_fit_each_other_are_refused(name: str, nested: bool, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60, 6))
+    machine = SVC().fit(x, x[:, 0] > 0)
+    vars(machine).update(MACHINES[name])
+    path = tmp_path / "model.skops"
+    skops.io.dump(make_pipeline(FunctionTransformer(), machine) if nested else machine, path)
+    with pytest.raises(InputError, match="support vectors do not fit each other"):
+        load(path)
+
+
+@pytest.mark.parametrize("kernel", ["linear", "rbf", "precomputed"])
+@pytest.mark.parametrize("classes", [2, 3, 5])
+def test_support_vectors_that_were_fitted_pass(kernel: str, classes: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60, 6))
+    path = tmp_path / "model.skops"
+    given = x @ x.T if kernel == "precomputed" else x
+    skops.io.dump(SVC(kernel=kernel).fit(given, rng.integers(0, classes, 60)), path)
+    assert load(path).describe().classes == classes
+
+
 def test_that_marker_would_be_left_by_who_vouches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "model.skops"

@@ -1,8 +1,7 @@
-"""The same answers on a GPU. Deselected where there is no device, unless PMCORE_DEVICES names cuda."""
+"""The same answers on a GPU. Skipped where there is no device, unless PMCORE_DEVICES names cuda."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +9,10 @@ import pytest
 
 from pmcore.errors import ModelError
 from pmcore.interfaces import Precision
+from tests.backends.gpu import NEEDS_CUDA
 from tests.backends.tensorflow_builders import X, expected_logits, framework, loaded, two_layers, wrapped
 
-NAMED = "cuda" in os.environ.get("PMCORE_DEVICES", "").split(",")
-CUDA = NAMED or os.path.exists("/dev/nvidiactl")
-
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not CUDA, reason="no CUDA device")]
+pytestmark = NEEDS_CUDA
 
 
 @pytest.mark.parametrize("device", ["gpu", "gpu:0", "cuda", "auto"])
@@ -38,7 +35,9 @@ def test_the_cpu_is_used_where_it_is_asked_for(tmp_path: Path) -> None:
 def test_tf32_is_off_unless_asked_for() -> None:
     before = framework().config.experimental.tensor_float_32_execution_enabled()
     exact = wrapped(two_layers(scale=100.0), device="gpu").predict(X)
-    wrapped(two_layers(scale=100.0), device="gpu", precision=Precision.DEPLOYED).predict(X)
+    deployed = wrapped(two_layers(scale=100.0), device="gpu", precision=Precision.DEPLOYED)
+    deployed.predict(X)
+    assert any("(TF32)" in note for note in deployed.describe().notes)
     np.testing.assert_allclose(exact, expected_logits(100.0), rtol=1e-5, atol=1e-3)
     assert framework().config.experimental.tensor_float_32_execution_enabled() == before
 

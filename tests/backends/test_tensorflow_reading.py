@@ -192,7 +192,7 @@ def test_the_output_is_chosen_and_named() -> None:
     np.testing.assert_allclose(model.predict(X), expected_logits(), atol=1e-5)
     other = wrapped(two_heads())
     assert other.describe().classes == 2  # it ends in an activation
-    with pytest.raises(InputError, match="has no output 'nowhere'; its outputs are 'scores', 'other'"):
+    with pytest.raises(InputError, match=r"has no output 'nowhere'.*; its outputs are 'scores', 'other'"):
         wrapped(two_heads(), output="nowhere")
 
 
@@ -204,7 +204,7 @@ def test_outputs_of_a_dictionary_have_its_keys() -> None:
     assert model.describe().output == "logits"
     with pytest.raises(ModelError, match="holds labels"):
         wrapped(k.Model(net.input, {"class": labels, "logits": net.output}), output="class")
-    with pytest.raises(ModelError, match="no floating-point numbers"):
+    with pytest.raises(ModelError, match="returns labels alone"):
         wrapped(k.Model(net.input, labels))
 
 

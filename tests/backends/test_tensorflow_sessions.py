@@ -153,7 +153,7 @@ def test_records_of_another_shape_are_refused_in_one_line(plain: Path) -> None:
     model = loaded(plain)
     with pytest.raises(ModelError, match="input 'x' takes 6 along axis 1 and was given 5"):
         model.predict({"x": RECORDS[:, :5]})
-    with pytest.raises(ModelError, match="input 'x' takes 2 axes and was given 3"):
+    with pytest.raises(ModelError, match="input 'x' takes 2 dimensions and was given 3"):
         model.predict({"x": RECORDS[:, None]})
 
 

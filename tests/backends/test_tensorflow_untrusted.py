@@ -188,7 +188,7 @@ def edit_graph(folder: Path, edit: Callable[[Any], None]) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("by", ["call", "name of an operation"])
+@pytest.mark.parametrize("by", ["call", "name of an operation", "object", "bare object", "captured tensor"])
 def test_the_functions_that_save_a_model_may_not_be_called_by_it(tmp_path: Path, by: str) -> None:
     folder = save_module(tmp_path / "model", lambda x, logits: logits)
 
@@ -196,7 +196,14 @@ def test_the_functions_that_save_a_model_may_not_be_called_by_it(tmp_path: Path,
         graph = proto.meta_graphs[0].graph_def
         saver = next(f for f in graph.library.function if "traced_save" in f.signature.name)
         body = next(f for f in graph.library.function if "traced" not in f.signature.name)
-        if by == "call":
+        objects = proto.meta_graphs[0].object_graph_def.nodes
+        if by == "object":
+            objects.add().function.concrete_functions.append(saver.signature.name)
+        elif by == "bare object":
+            objects.add().bare_concrete_function.concrete_function_name = saver.signature.name
+        elif by == "captured tensor":
+            objects.add().captured_tensor.concrete_function = saver.signature.name
+        elif by == "call":
             node = body.node_def.add(name="sly", op="StatefulPartitionedCall")
             node.attr["f"].func.name = saver.signature.name
         else:  # a function stands before an operation of the same name

@@ -1,8 +1,7 @@
-"""The same answers on CUDA. Deselected where there is no device, unless PMCORE_DEVICES names cuda."""
+"""The same answers on CUDA. Skipped where there is no device, unless PMCORE_DEVICES names cuda."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +12,10 @@ from pmcore.errors import ModelError
 from pmcore.interfaces import Precision
 from pmcore_torch import TorchModel
 from pmcore_torch.options import TorchOptions
+from tests.backends.gpu import NEEDS_CUDA
 from tests.backends.torch_builders import RECORDS, expected_logits, export, images, load, script, small, softmax_net
 
-NAMED = "cuda" in os.environ.get("PMCORE_DEVICES", "").split(",")
-CUDA = NAMED or os.path.exists("/dev/nvidiactl")
-
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not CUDA, reason="no CUDA device")]
+pytestmark = NEEDS_CUDA
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:0", "auto"])
@@ -52,9 +49,9 @@ def test_tf32_is_off_unless_asked_for() -> None:
     torch.backends.cuda.matmul.allow_tf32 = True
     try:
         exact = TorchModel.wrap(layer, TorchOptions(device="cuda")).predict({"x": records})
-        rounded = TorchModel.wrap(layer, TorchOptions(device="cuda", precision=Precision.DEPLOYED)).predict(
-            {"x": records}
-        )
+        deployed = TorchModel.wrap(layer, TorchOptions(device="cuda", precision=Precision.DEPLOYED))
+        rounded = deployed.predict({"x": records})
+        assert "(TF32)" in deployed.describe().notes[-1]
         assert torch.backends.cuda.matmul.allow_tf32
     finally:
         torch.backends.cuda.matmul.allow_tf32 = False

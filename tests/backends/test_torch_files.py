@@ -20,7 +20,7 @@ from pmcore.interfaces import Precision
 from pmcore_torch import TorchModel
 from pmcore_torch.archives import open_archive
 from pmcore_torch.options import TorchOptions
-from tests.backends.test_torch_cuda import CUDA
+from tests.backends.gpu import CUDA
 from tests.backends.torch_builders import (
     FEATURES,
     RECORDS,
@@ -136,6 +136,13 @@ def test_archives_that_two_readers_would_read_differently_are_refused(tmp_path: 
 def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="unpack to far more"):
         open_archive(member(tmp_path / "m.pt", "m/data.pkl", "m/data/0", data=b"\0" * 2**26))
+
+
+def test_a_class_that_leaves_the_program_is_refused(tmp_path: Path) -> None:
+    save_file(softmax_net().state_dict(), tmp_path / "m.safetensors")
+    for factory in ("builtins:exit", "sys:exit"):
+        with pytest.raises(InputError, match="failed when called without arguments"):
+            load(tmp_path / "m.safetensors", model_class=factory)
 
 
 def test_a_class_for_a_whole_model_is_refused(tmp_path: Path) -> None:

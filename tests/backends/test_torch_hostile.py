@@ -307,6 +307,12 @@ def test_anything_else_in_an_expression_is_refused(text: str) -> None:
         "getattr(x, y)",
         "lambda: 1",
         "^Python(x)(y)",
+        "print(x)",
+        "ops.prim.Print(x)",
+        "chr(27)",
+        'ops.aten.warn("\\033[31mred")',
+        "torch._reshape_alias(x, [100000000], [1])",
+        "ops.aten._sparse_coo_tensor_unsafe(x, y, [3, 3])",
     ],
 )
 def test_a_line_of_a_program_that_does_more_than_compute_is_named(source: str) -> None:
@@ -324,7 +330,7 @@ def test_a_name_for_a_whole_namespace_is_refused(alias: str) -> None:
 
 
 def test_operators_on_files_and_processes_are_none_of_those_allowed() -> None:
-    for name in ("from_file", "save", "set_", "manual_seed"):
+    for name in ("from_file", "save", "set_", "manual_seed", "_reshape_alias", "_sparse_coo_tensor_unsafe"):
         assert not exported_operator_passes(f"torch.ops.aten.{name}.default")
         assert not script_operator_passes("aten", name)
     for target in ("torch.load", "torch.ops.load_library", "torch.ops.aten.__class__.__init__", "math.__loader__.x"):
