@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
+
 from pmcore.errors import AuditError
 from pmcore.evidence import Needs
 from pmcore.interfaces import Attack
 from pmcore.testing import declarations
-from pmcore.testing.attack_runs import pristine, run_same
-from pmcore.testing.checking import CheckFailed
+from pmcore.testing.attack_runs import Run, pristine, run, run_same, usable_p_values
+from pmcore.testing.checking import CheckFailed, NotApplicable
 from pmcore.testing.evidence_signals import find_signal, names_of, tasks_of
-from pmcore.testing.evidence_worlds import Recipe, make_world
+from pmcore.testing.evidence_worlds import Recipe, World, make_world
 from pmcore.testing.refusals import require
 
 LONGEST_PHRASE = 120
+SMALL = Recipe(audited=60, population=60)
 
 
 def check_frozen_dataclass(attack: Attack) -> None:
@@ -119,7 +124,7 @@ def check_needs_are_stable(attack: Attack) -> None:
 
 def check_reads_what_it_declares(attack: Attack) -> None:
     """Read everything that is declared: nothing is queried in vain."""
-    world = make_world(attack, Recipe(audited=60, population=60))
+    world = make_world(attack, SMALL)
     evidence = world.evidence()
     fresh = pristine(attack)
     fresh.score(evidence)
@@ -131,9 +136,44 @@ def check_reads_what_it_declares(attack: Attack) -> None:
     require(not unread, f"it declares and never reads {', '.join(unread)}; declare only what is read")
 
 
+def check_uses_what_it_reads(attack: Attack) -> None:
+    """Let everything that is read bear on the scores or p-values."""
+    world = make_world(attack, SMALL)
+    evidence = world.evidence()
+    fresh = pristine(attack)
+    fresh.score(evidence)
+    fresh.p_values(evidence)
+    read = [key for key in world.arrays if key in evidence.asked]
+    if not read:
+        raise NotApplicable("it reads no signals")
+    before = run(attack, world, folds=1)
+    # A signal of few values may come out the same by chance, and not so every time.
+    others = [make_world(attack, replace(SMALL, seed=seed)) for seed in range(2, 6)]
+    changed = {
+        f"{key.source}({key.signal!r}, {key.query!r})": [
+            replace(world, arrays={**world.arrays, key: other.arrays[key]}) for other in others
+        ]
+        for key in read
+    }
+    if world.membership is not None and "reference_membership" in evidence.touched:
+        changed["reference_membership"] = [replace(world, membership=other.membership) for other in others]
+    idle = [name for name, worlds in changed.items() if all(_indifferent(attack, each, before) for each in worlds)]
+    require(not idle, f"other numbers in {', '.join(idle)} change nothing; use what is read, or do not declare it")
+
+
+def _indifferent(attack: Attack, world: World, before: Run) -> bool:
+    try:
+        after = run(attack, world, folds=1)
+    except AuditError:  # it looked at the numbers
+        return False
+    pairs = [(usable_p_values(found, len(world)) or None) for found in (before, after)]
+    same = pairs[0] is None or pairs[1] is None or np.array_equal(pairs[0].values, pairs[1].values)
+    return same and np.array_equal(before.values, after.values)
+
+
 def check_reads_nothing_else(attack: Attack) -> None:
     """Read nothing that is not declared."""
-    world = make_world(attack, Recipe(audited=60, population=60))
+    world = make_world(attack, SMALL)
     fresh = pristine(attack)
     for fold in range(max(world.needs.known_folds, 1)):
         evidence = world.evidence(fold)

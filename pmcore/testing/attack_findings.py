@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import bdtrc
 
 from pmcore.errors import AuditError
-from pmcore.evidence import PValues
+from pmcore.evidence import PValues, Source
 from pmcore.interfaces import Attack
 from pmcore.option_docs import resolved_options
 from pmcore.statistics import auc, sort_scores
@@ -20,10 +20,13 @@ from pmcore.testing.evidence_worlds import Recipe, World, make_world, make_world
 from pmcore.testing.refusals import require
 
 REPETITIONS = 200
+WORLDS_WITH_REFERENCES = 20
 SEEDS = ((0,), (1, 3), (2**40 + 9, 2**31))
 """Entropy as audits hand it out: several numbers, of any size."""
 MOST_APART = 0.1
 """Difference of two areas under the curve that different seeds may make."""
+FEW = 20
+"""Population records in the smallest worlds in which p-values are held to their level."""
 LEVELS = (0.05, 0.1, 0.2, 0.5)
 
 
@@ -96,6 +99,42 @@ def check_direction(attack: Attack) -> None:
         raise NotApplicable("its option allows neither `loss` nor `rescaled_logit`")
 
 
+def check_references_help(attack: Attack) -> None:
+    """Find no less by what the references say of this very record than by what they say of another one.
+
+    In worlds in which records differ much in how easy they are. A classifier that is trained on the references finds
+    as much either way.
+    """
+    worlds = make_worlds(attack, Recipe(spread=2.0), WORLDS_WITH_REFERENCES)
+    if not any(key.source is Source.REFERENCES for key in worlds[0].arrays):
+        raise NotApplicable("it reads no signals of references on the audited records")
+    gains = np.array([_area(attack, world) - _area(attack, _exchanged(world)) for world in worlds])
+    worst = float(gains.mean() + 4 * gains.std(ddof=1) / math.sqrt(len(gains)))
+    require(
+        worst >= 0.0,
+        f"the AUC of a planted leak is {-gains.mean():.3f} higher when records get each other's references; a record "
+        "that references find easy must get a lower score for it",
+    )
+
+
+def _area(attack: Attack, world: World) -> float:
+    found = run(attack, world, folds=1)
+    own = world.folds == 0
+    return auc(sort_scores(found.values[own & world.truth], found.values[own & ~world.truth])).value or 0.0
+
+
+def _exchanged(world: World) -> World:
+    """Return the world in which references speak of another record."""
+    rows = np.random.default_rng(8).permutation(len(world))
+    arrays = {
+        key: array.take(rows, axis=1) if key.source is Source.REFERENCES else array
+        for key, array in world.arrays.items()
+    }
+    return dataclasses.replace(
+        world, arrays=arrays, membership=None if world.membership is None else world.membership[rows]
+    )
+
+
 def check_seeds(attack: Attack) -> None:
     """Find as much of a leak whatever the seed."""
     world = make_world(attack, Recipe())
@@ -136,6 +175,26 @@ def check_p_values_hold_their_level(attack: Attack) -> None:
     """Give valid p-values: without a leak, at most a share a of the non-members has p <= a."""
     _p_values(attack, make_world(attack, Recipe(audited=60, population=60)))
     worlds = _worlds_without_leak(attack)
+    _require_level(attack, worlds, "")
+    _require_level(attack, [_coarse(world) for world in worlds], " where many signals are equal")
+    if worlds[0].population_labels is not None:
+        # The smaller the population, the more it matters that a record is counted with it.
+        few = [world.take_population(np.arange(FEW)) for world in worlds]
+        try:
+            run(attack, few[0], folds=1)
+        except AuditError:
+            return
+        _require_level(attack, few, f" with a population of {FEW}")
+
+
+def _coarse(world: World) -> World:
+    """Return a world with signals of few values."""
+    steps = {key.signal: float(np.std(values)) / 2 or 1.0 for key, values in reversed(list(world.arrays.items()))}
+    arrays = {key: np.round(values / steps[key.signal]) * steps[key.signal] for key, values in world.arrays.items()}
+    return dataclasses.replace(world, arrays=arrays)
+
+
+def _require_level(attack: Attack, worlds: list[World], where: str) -> None:
     shares = np.zeros((len(worlds), len(LEVELS)))
     for row, world in enumerate(worlds):
         found = usable_p_values(run(attack, world, folds=1), len(world))
@@ -148,7 +207,7 @@ def check_p_values_hold_their_level(attack: Attack) -> None:
         chance = 5 * float(spread) / math.sqrt(len(worlds))
         require(
             float(mean) <= level + chance,
-            f"p <= {level} for {mean:.3f} of the non-members without a leak; only {level} may be that small",
+            f"p <= {level} for {mean:.3f} of the non-members without a leak{where}; only {level} may be that small",
         )
 
 

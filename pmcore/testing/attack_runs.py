@@ -122,11 +122,11 @@ def require_leak(attack: Attack, world: World, where: str) -> None:
     require(found.low > 0.5, f"{words}, not clearly above .5; it does not use what it declares")
 
 
-def require_same(first: Floats, second: Floats, *, loose: bool, complaint: str) -> None:
-    """Require that two runs gave the same scores to the same records, or nearly the same ranks if `loose`."""
-    if loose:
+def require_same(first: Floats, second: Floats, *, loose: float | None, complaint: str) -> None:
+    """Require that two runs gave the same scores to the same records, or ranks that correlate as much as `loose`."""
+    if loose is not None:
         agreement = rank_correlation(first, second)
-        require(agreement >= LOOSE, f"{complaint} (rank correlation {agreement:.2f})")
+        require(agreement >= loose, f"{complaint} (rank correlation {agreement:.2f})")
         return
     scale = max(float(np.abs(first).max()), float(np.abs(second).max()))
     differ = np.abs(first - second) > 1e-9 * scale

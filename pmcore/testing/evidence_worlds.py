@@ -29,7 +29,9 @@ class Recipe:
 
     Parameters
     ----------
-    audited, population, references : how many; references at least as many as the attack declares
+    audited, population, references : how many; references at least as many as the attack declares, and twice as many
+        where half of them have seen each record: those declared are the ones that have not
+    spread : how much records differ in how easy they are, for every model alike
     leak : 0 for models that know nothing of membership
     task : None takes the first for which all signals are defined
     sharpness : factor on all logits
@@ -41,6 +43,7 @@ class Recipe:
     population: int = POPULATION
     references: int = REFERENCES
     leak: float = LEAK
+    spread: float = 0.5
     task: Task | None = None
     sharpness: float = 1.0
     mixed: bool = False
@@ -153,7 +156,8 @@ def make_worlds(attack: Attack, recipe: Recipe, count: int) -> list[World]:
     signals = signals_of(attack, needs)
     task = recipe.task or next(iter(tasks_of(signals)), TASKS[0])
     rng = np.random.default_rng(recipe.seed)
-    n, m, r = recipe.audited, recipe.population, max(recipe.references, needs.min_references)
+    n, m = recipe.audited, recipe.population
+    r = max(recipe.references, needs.min_references * (2 if needs.membership else 1))
     truth = rng.permuted(np.tile(np.arange(n) % 2 == 0, (count, 1)), axis=1)
     labels = _audited_labels(rng, task, truth, recipe.mixed)
     population_labels = simulate_labels(rng, task, count * m)
@@ -162,7 +166,7 @@ def make_worlds(attack: Attack, recipe: Recipe, count: int) -> list[World]:
     if needs.membership:
         halves = np.broadcast_to((np.arange(r) < (r + 1) // 2)[None, :, None], inside.shape)
         inside = rng.permuted(halves, axis=1)
-    ease, population_ease = rng.normal(1.0, 0.5, size=(count, n)), rng.normal(1.0, 0.5, size=(count, m))
+    ease, population_ease = (rng.normal(1.0, recipe.spread, size=(count, size)) for size in (n, m))
     margins = ease + recipe.leak * truth
     models = {
         Source.TARGET: (margins, labels),

@@ -52,7 +52,7 @@ def measure(form: Form, network: str, folder: Path) -> Agreement:
     shipped = form.make(network, folder)
     logits = _logits(Audit(model=shipped, **files, **form.options(network)))
     found = _audit(form.make(network, folder) if not isinstance(shipped, str) else shipped, files, form, network)
-    exact = _exact(network)
+    exact = audit_in_float64(network)
     return Agreement(
         logits=float(np.abs(logits - in_float64(network)).max()),
         signals={name: float(_differences(found, exact, name).max()) for name in SIGNALS if name != CORRECTNESS},
@@ -66,7 +66,7 @@ def measure(form: Form, network: str, folder: Path) -> Agreement:
 
 
 @cache
-def _exact(network: str) -> AuditResult:
+def audit_in_float64(network: str) -> AuditResult:
     """Return the audit of the network in double precision."""
     net = _double(network)
 

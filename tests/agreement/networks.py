@@ -132,7 +132,7 @@ def trained(name: str) -> nn.Module:
         for _ in range(20):
             for rows in torch.randperm(MEMBERS).reshape(-1, 50):
                 optimiser.zero_grad()
-                torch.autograd.backward(nn.functional.cross_entropy(net(x[rows]), y[rows], label_smoothing=0.05))
+                torch.autograd.backward(nn.functional.cross_entropy(net(x[rows]), y[rows], label_smoothing=0.1))
                 optimiser.step()
     return net.eval()
 

@@ -307,6 +307,69 @@ class SoundAugmented(Attack):
         return scores
 
 
+@dataclass(frozen=True)
+class SoundRobustness(Attack):
+    """Does the model keep the label of this record when the record is disturbed?
+
+    Over K queries with noise v drawn anew for every record and query,
+
+        score(x) = share of the K with f(x + v) = y
+
+    Parameters
+    ----------
+    budget : K
+
+    References
+    ----------
+    Choquette-Choo, Tramer, Carlini, Papernot. Label-Only Membership Inference Attacks. ICML 2021.
+    """
+
+    knowledge: ClassVar[str] = "nothing besides labels"
+
+    budget: int = 12
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(budget=self.budget)
+
+    def score(self, evidence: Evidence) -> Floats:
+        assert evidence.query is not None
+        n, rng = len(evidence.labels), evidence.rng
+        kept = np.zeros(n)
+        for _ in range(self.budget):
+            answers = evidence.query(np.arange(n), {"x": 2.0 * rng.normal(size=(n, 6))})
+            kept += (answers == evidence.labels).reshape(n, -1).all(axis=1)
+        scores: Floats = kept / self.budget
+        return scores
+
+
+@dataclass(frozen=True)
+class SoundOffline(SoundLira):
+    """Is the model surer of this record than the one reference that has not seen it?
+
+    With phi the rescaled logit, and mu_out its mean over the references that have not seen x,
+
+        score(x) = phi(x) - mu_out(x)
+
+    References
+    ----------
+    Carlini et al. Membership Inference Attacks From First Principles. S&P 2022.
+    """
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(target=("rescaled_logit",), references=("rescaled_logit",), min_references=1, membership=True)
+
+    def score(self, evidence: Evidence) -> Floats:
+        assert evidence.reference_membership is not None
+        outside = ~evidence.reference_membership.T
+        if not outside.any(axis=0).all():
+            raise AssertionError("a record has no reference that has not seen it, and one was declared to be needed")
+        others = np.where(outside, finite(evidence.references("rescaled_logit")), 0.0)
+        scores: Floats = finite(evidence.target("rescaled_logit")) - others.sum(axis=0) / outside.sum(axis=0)
+        return scores
+
+
 SOUND: tuple[Attack, ...] = (
     SoundPopulation(),
     SoundReference(),
@@ -316,6 +379,8 @@ SOUND: tuple[Attack, ...] = (
     SoundKnownMembers(),
     SoundBoundary(),
     SoundAugmented(),
+    SoundRobustness(),
+    SoundOffline(),
 )
 
 
@@ -471,6 +536,27 @@ class AsksInVain(SoundPopulation):
 
 
 @dataclass(frozen=True)
+class ReadsInVain(SoundReference):
+    __doc__ = SoundReference.__doc__
+
+    def score(self, evidence: Evidence) -> Floats:
+        finite(evidence.references("rescaled_logit"))
+        return finite(evidence.target("rescaled_logit")).copy()
+
+
+@dataclass(frozen=True)
+class OverlooksWhoHasSeenIt(SoundLira):
+    __doc__ = SoundLira.__doc__
+
+    def score(self, evidence: Evidence) -> Floats:
+        assert evidence.reference_membership is not None
+        scores: Floats = finite(evidence.target("rescaled_logit")) - finite(evidence.references("rescaled_logit")).mean(
+            axis=0
+        )
+        return scores
+
+
+@dataclass(frozen=True)
 class Peeks(SoundPopulation):
     __doc__ = SoundPopulation.__doc__
 
@@ -503,6 +589,14 @@ class CutsDigitsOff(SoundPopulation):
 
     def score(self, evidence: Evidence) -> Any:
         return self.standardised(evidence).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class CutsDigitsOffInside(SoundPopulation):
+    __doc__ = SoundPopulation.__doc__
+
+    def score(self, evidence: Evidence) -> Floats:
+        return self.standardised(evidence).astype(np.float32).astype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -553,6 +647,16 @@ class OverlooksTheDirection(SoundPopulation):
 
 
 @dataclass(frozen=True)
+class AddsTheReferences(SoundReference):
+    __doc__ = SoundReference.__doc__
+
+    def score(self, evidence: Evidence) -> Floats:
+        references = finite(evidence.references("rescaled_logit"))
+        scores: Floats = finite(evidence.target("rescaled_logit")) + references.mean(axis=0)
+        return scores
+
+
+@dataclass(frozen=True)
 class TakesSmallSeeds(SoundPopulation):
     __doc__ = SoundPopulation.__doc__
 
@@ -568,7 +672,8 @@ class GivesZeroAsPValue(SoundPopulation):
     def p_values(self, evidence: Evidence) -> PValues | None:
         audited, population = self.audited(evidence), np.sort(self.population(evidence))
         at_least = len(population) - np.searchsorted(population, audited, side="left")
-        return PValues(at_least / len(population), np.full(len(audited), 1 / len(population)))
+        shares = (1 + at_least) / (len(population) + 1)
+        return PValues(np.where(at_least == 0, 0.0, shares), np.full(len(audited), 1 / (len(population) + 1)))
 
 
 @dataclass(frozen=True)
@@ -579,6 +684,26 @@ class HalvesItsPValues(SoundPopulation):
         found = super().p_values(evidence)
         assert found is not None
         return PValues(found.values / 2, found.smallest / 2)
+
+
+@dataclass(frozen=True)
+class CountsTiesForItself(SoundPopulation):
+    __doc__ = SoundPopulation.__doc__
+
+    def p_values(self, evidence: Evidence) -> PValues | None:
+        audited, population = self.audited(evidence), np.sort(self.population(evidence))
+        above = len(population) - np.searchsorted(population, audited, side="right")
+        return PValues((1 + above) / (len(population) + 1), np.full(len(audited), 1 / (len(population) + 1)))
+
+
+@dataclass(frozen=True)
+class LeavesItselfOut(SoundPopulation):
+    __doc__ = SoundPopulation.__doc__
+
+    def p_values(self, evidence: Evidence) -> PValues | None:
+        audited, population = self.audited(evidence), np.sort(self.population(evidence))
+        at_least = len(population) - np.searchsorted(population, audited, side="left")
+        return PValues(np.maximum(at_least, 1) / len(population), np.full(len(audited), 1 / len(population)))
 
 
 @dataclass(frozen=True)
@@ -603,13 +728,48 @@ class LooksAtThePlace(SoundPopulation):
 
 
 @dataclass(frozen=True)
-class ComparesTheAudited(SoundPopulation):
+class CountsItsClass(SoundPopulation):
     __doc__ = SoundPopulation.__doc__
 
     def score(self, evidence: Evidence) -> Floats:
-        scores = self.standardised(evidence)
+        labels = evidence.labels
+        peers = (labels[:, None] == labels[None]).mean(axis=1) if labels.ndim == 1 else 0.0
+        return self.standardised(evidence) + 1e-2 * peers
+
+
+@dataclass(frozen=True)
+class ComparesTheAudited(SoundReference):
+    __doc__ = SoundReference.__doc__
+
+    def score(self, evidence: Evidence) -> Floats:
+        scores = super().score(evidence)
         centred: Floats = scores - scores.mean()
         return centred
+
+
+@dataclass(frozen=True)
+class PoolsTheAudited(SoundPopulation):
+    __doc__ = SoundPopulation.__doc__
+
+    def p_values(self, evidence: Evidence) -> PValues | None:
+        audited = self.audited(evidence)
+        every = np.sort(np.concatenate([audited, self.population(evidence)]))
+        at_least = len(every) - np.searchsorted(every, audited, side="left")
+        return PValues((1 + at_least) / (len(every) + 1), np.full(len(audited), 1 / (len(every) + 1)))
+
+
+@dataclass(frozen=True)
+class LearnsFromWhatItScores(SoundKnownMembers):
+    __doc__ = SoundKnownMembers.__doc__
+
+    def score(self, evidence: Evidence) -> Floats:
+        from sklearn.ensemble import RandomForestClassifier
+
+        features = np.column_stack([finite(evidence.target(name)) for name in ("loss", "entropy")])
+        forest = RandomForestClassifier(self.trees, random_state=int(evidence.rng.integers(2**31)), min_samples_leaf=5)
+        forest.fit(features, evidence.known == 1)
+        found: Floats = forest.predict_proba(features)[:, -1]
+        return found
 
 
 @dataclass(frozen=True)

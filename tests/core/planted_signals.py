@@ -333,6 +333,16 @@ class ComputesInFloat32(SoundOdds):
         return outputs.rescaled_logit.astype(outputs.predictions.dtype).astype(np.float64)
 
 
+class NarrowsTheAnswers(SoundOdds):
+    __doc__ = SoundOdds.__doc__
+    access: ClassVar[Access] = Access.LOGITS
+
+    def compute(self, outputs: Outputs) -> Floats:
+        assert outputs.predictions is not None
+        narrow = outputs.predictions.astype(np.float32)
+        return Outputs(outputs.task, outputs.scale, outputs.labels, narrow).rescaled_logit.copy()
+
+
 class OverflowsOnLogits(SoundOdds):
     """The odds of the true label: p_y / (1 - p_y).
 

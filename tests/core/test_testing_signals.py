@@ -37,7 +37,7 @@ BAD: dict[str, tuple[Signal, ...]] = {
     "check_one_record": (planted.SqueezesItsValues(),),
     "check_binary_columns": (planted.CountsColumns(),),
     "check_probabilities": (planted.TakesProbabilitiesForLogits(),),
-    "check_precision": (planted.ComputesInFloat32(),),
+    "check_precision": (planted.ComputesInFloat32(), planted.NarrowsTheAnswers()),
     "check_saturated_logits": (planted.OverflowsOnLogits(),),
     "check_certain_probabilities": (planted.OverflowsOnCertainty(),),
     "check_batches": (planted.AddsInTheOrderOfMemory(),),
