@@ -11,8 +11,9 @@ demo: $(DEMO)/installed
 	rm -rf demo
 	$(DEMO)/bin/pmcore demo --out demo
 
+# One process per core, and each with one thread: threads that wait for a core that others use cost more than they give.
 test: $(TEST)/installed
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 check: $(TEST)/installed
 	$(BIN)/ruff format --check

@@ -53,6 +53,10 @@ class Loading:
             The backend does not know one of them, or a value does not fit.
         """
         asked = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "backend"}
+        if self.model_class is not None and "model_class" not in {f.name for f in fields(cls)}:
+            raise InputError(
+                f"model_class is for files of weights alone, and the {backend} backend reads whole models; leave it out"
+            )
         return build(cls, {k: v for k, v in asked.items() if v is not None} | dict(given), f"backend {backend!r}")
 
 
@@ -114,13 +118,20 @@ def wrap_model(found: object, policy: PluginPolicy, loading: Loading | None = No
     Raises
     ------
     InputError
-        No backend knows such an object; or options are given with a `Model`, which is loaded already.
+        No backend knows such an object; options are given with a `Model`, which is loaded already; or somebody
+        vouches for an object, which is no file.
     """
     loading = loading or Loading()
     if isinstance(found, Model):
-        if loading != Loading():
-            raise InputError("the model is loaded already - give options where it is made")
+        given_late = [f.name for f in fields(loading) if getattr(loading, f.name) != f.default]
+        if given_late:
+            raise InputError(
+                f"{', '.join(given_late)}: the model is loaded already - leave this out, or give it where the model "
+                "is made"
+            )
         return LoadedModel(found, _plugin_of(type(found)), title_of(found), found.sha256(), {}, None)
+    if loading.trust_model is not None:
+        raise InputError("trust_model: is for files that may run code, and the model is in memory; leave it out")
     name, given = parse_spec(loading.backend) if loading.backend is not None else (_wrapper(found, policy), {})
     plugin = registry.find("backends", name, policy)
     cls = registry.load("backends", name, policy)
@@ -155,6 +166,8 @@ def _wrapper(found: object, policy: PluginPolicy) -> str:
             with answerable(plugin):
                 if cls.wraps(found):
                     return plugin.name
+    if isinstance(found, type):
+        raise InputError(f"model: {found.__qualname__} is a class, not a model - make one, with its trained weights")
     kind = f"{type(found).__module__}.{type(found).__qualname__}"
     advice = "; wrap a function with pmcore.from_callable" if callable(found) else ""
     names = ", ".join(plugin.name for plugin in list_plugins("backends", policy)) or "none"

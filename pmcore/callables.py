@@ -5,15 +5,16 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pmcore.errors import AuditError, InputError, ModelError, OutOfMemory
+from pmcore.errors import InputError, ModelError, OutOfMemory
 from pmcore.heads import Head, rows
 from pmcore.interfaces import Array, Inputs, LoadOptions, Model, ModelDescription, Scale, Task, TensorSpec
-from pmcore.quoting import LONGEST, printable
+from pmcore.quoting import LONGEST, printable, quoted
 from pmcore.reading import Reading, presume, settle
 
 SAMPLE = 32
@@ -46,7 +47,8 @@ def from_callable(
     Raises
     ------
     InputError
-        There is no function or input, a name is no such task or scale, or task and scale contradict each other.
+        There is no function or input, a value is no such task, scale, type or number of classes, or task and scale
+        contradict each other.
 
     Examples
     --------
@@ -55,7 +57,15 @@ def from_callable(
     >>> Audit(model=model, members="train.npz", non_members="test.npz").run()
     """
     if not callable(function):
-        raise InputError(f"function: a {type(function).__name__} - give something that can be called with arrays")
+        raise InputError(f"function: {type(function).__name__} - give something that can be called with arrays")
+    if not isinstance(inputs, str | Sequence | Mapping):
+        raise InputError(f"inputs: {quoted(inputs)} - give names, such as ('x',), or name -> shape of a record")
+    if classes is not None and classes < 1:
+        raise InputError(f"classes: {classes} - give 1 or more, or leave it out")
+    try:
+        np.dtype(dtype)
+    except TypeError:
+        raise InputError(f"dtype: {quoted(dtype)} - give a type that numpy knows, such as float32 or int64") from None
     names = (inputs,) if isinstance(inputs, str) else inputs
     shapes = names if isinstance(names, Mapping) else dict.fromkeys(names, None)
     if not shapes:
@@ -67,8 +77,7 @@ def from_callable(
         raise InputError(
             f"scale: {read_as} does not fit task {chosen}; a regression has values, anything else has none"
         )
-    name = title or f"{getattr(function, '__qualname__', type(function).__name__)} in memory"
-    return CallableModel(function, specs, chosen, read_as, classes, name)
+    return CallableModel(function, specs, chosen, read_as, classes, title or f"{_called(function)} in memory")
 
 
 class CallableModel(Model):
@@ -83,7 +92,7 @@ class CallableModel(Model):
         classes: int | None,
         title: str,
     ) -> None:
-        self._function: Callable[..., ArrayLike] | None = function
+        self._function = function
         self._specs = specs
         self._task = task or (Task.REGRESSION if scale is Scale.VALUES else None)
         self._scale = scale
@@ -120,6 +129,7 @@ class CallableModel(Model):
         if min((len(array) for array in some.values()), default=0) == 0:
             return
         answers = self._ask(some)
+        self._refuse_labels(answers)
         of_two = self._classes == 2 and answers.shape[1] == 1 and self._scale is not Scale.VALUES
         task = self._task or (Task.BINARY if of_two else None)
         reading = settle(self._head, None, answers, task, self._path)
@@ -141,13 +151,16 @@ class CallableModel(Model):
         answer = self._ask(inputs)
         return self._reading.scores(answer, len(answer), self._path)
 
-    def close(self) -> None:
-        """Let go of the function."""
-        self._function = None
+    def _refuse_labels(self, answers: Array) -> None:
+        """Refuse answers that are classes by all appearance: the figures of a regression would be false."""
+        told = self._task is not None or self._classes is not None or self._scale is not None
+        if not told and answers.shape[1] == 1 and bool((answers == np.rint(answers)).all()):
+            raise InputError(
+                f"{self.title}: answers with one whole number per record, as with a class; give a function that "
+                "answers with scores, such as predict_proba, or say task='regression' or 'binary'"
+            )
 
     def _ask(self, inputs: Inputs) -> Array:
-        if self._function is None:
-            raise AuditError(f"{self.title}: was closed; make the model again")
         one = len(self._specs) == 1 and len(inputs) == 1
         found = [next(iter(inputs.values()))] if one else [self._of(inputs, spec) for spec in self._specs]
         arrays = [self._cast(array, spec) for array, spec in zip(found, self._specs, strict=True)]
@@ -160,7 +173,9 @@ class CallableModel(Model):
                 f"{self.title}: the function failed: {type(error).__name__}: {printable(str(error), LONGEST)}"
             ) from error
         if answer.dtype.kind not in "biuf":
-            raise ModelError(f"{self.title}: the function answered with {answer.dtype}, not with numbers")
+            raise ModelError(
+                f"{self.title}: the function answered with {answer.dtype}, not with numbers; return an array"
+            )
         if answer.ndim == 0 or len(answer) != len(arrays[0]):
             raise ModelError(
                 f"{self.title}: answered {len(arrays[0])} records with shape {list(answer.shape)}; "
@@ -192,6 +207,14 @@ class CallableModel(Model):
         if spec.name not in inputs:
             raise InputError(f"{self.title}: input {spec.name!r} is not among the arrays given: {', '.join(inputs)}")
         return inputs[spec.name]
+
+
+def _called(function: Callable[..., ArrayLike]) -> str:
+    """Return the name of a function; a method is called after the class of its object, which may inherit it."""
+    owner, name = getattr(function, "__self__", None), getattr(function, "__name__", None)
+    if owner is not None and name is not None and not isinstance(owner, ModuleType | type):
+        return f"{type(owner).__name__}.{name}"
+    return str(getattr(function, "__qualname__", type(function).__name__))
 
 
 def _named(kind: type[Task] | type[Scale], given: str, key: str) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from pmcore.errors import InputError
 from pmcore.interfaces import Array, Inputs, ModelDescription, TensorSpec
 from pmcore.preprocessing import Layout, Preprocessing, PreprocessingSettings
-from pmcore.shapes import Fit, fit
+from pmcore.shapes import Fit, as_told, fit
 from pmcore.vision import from_image_processor, from_onnx_metadata
 from pmcore.yaml_files import read_yaml
 
@@ -177,6 +177,8 @@ def _settle(spec: TensorSpec, sample: Array, where: str, found: Sequence[Found])
     move = Fit(result=stored)
     if spec.shape:
         move = fit(stored, spec.record_shape, layout.settings.layout, flatten.settings.flatten, where, str(spec))
+    else:  # the model states no shape, so that only what is said can be done
+        move = as_told(stored, layout.settings.layout, bool(flatten.settings.flatten), where)
     mean, std = values.settings.mean or (), values.settings.std or ()
     dtype = _dtype(spec, found)
     axis = _channel_axis(max(len(mean), len(std)), move, layout.settings.layout, where)

@@ -15,6 +15,8 @@ LARGEST = 2**24
 def prepare_on_noise(model: Model) -> str | None:
     """Settle what a model can settle on made-up records; return why that was not possible, or None."""
     specs = model.describe().inputs
+    if any(not spec.shape for spec in specs):
+        return "the model does not state the shape of an input, so nothing was run"
     if any(None in spec.record_shape for spec in specs):
         return "an input has open dimensions, so nothing was run"
     if any(np.prod([size or 1 for size in spec.record_shape]) > LARGEST for spec in specs):

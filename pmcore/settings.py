@@ -17,6 +17,9 @@ from pmcore.preprocessing import PreprocessingSettings
 from pmcore.quoting import quoted
 from pmcore.yaml_files import read_yaml
 
+MOST_THREADS = 1024
+"""More than any machine that runs audits has; beyond some number every runtime fails in a way of its own."""
+
 
 class AuditSettings(BaseModel):
     """One audit, completely. Every field is a key of the audit file and a flag of `pmcore audit`."""
@@ -36,7 +39,7 @@ class AuditSettings(BaseModel):
     reports: tuple[str, ...] = Field(("json", "plots"), description="forms of the report")
     seed: int = Field(0, ge=0, description="fixes everything that is drawn")
     batch_size: int | Literal["auto"] = Field("auto", description="records per query, or auto")
-    threads: int | None = Field(None, ge=1, description="threads of the runtime")
+    threads: int | None = Field(None, ge=1, le=MOST_THREADS, description="threads of the runtime")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, …")
     fpr: tuple[float, ...] = Field((0.1, 0.01, 0.001), description="false-positive rates to report")
     expected_accuracy: float | None = Field(
@@ -219,6 +222,7 @@ _REMEDIES = {
     "int_parsing": "give a whole number",
     "int_type": "give a whole number",
     "int_from_float": "give a whole number",
+    "int_parsing_size": "give a smaller number",
     "float_parsing": "give a number",
     "float_type": "give a number",
     "finite_number": "give a finite number",
@@ -232,4 +236,5 @@ _REMEDIES = {
     "greater_than": "give more than {gt:g}",
     "greater_than_equal": "give {ge} or more",
     "less_than": "give less than {lt:g}",
+    "less_than_equal": "give {le} or less",
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 from pmcore.errors import InputError
@@ -54,8 +54,7 @@ def fit(
     InputError
         No move fits, or several do and nothing tells which.
     """
-    if layout in (Layout.NCHW, Layout.NHWC) and len(stored) < 2:
-        raise InputError(f"{where} has shape {_show(stored)} per record and so no channels - leave out the layout")
+    _check_channels(stored, layout, where)
     asks = f"{where} has shape {_show(stored)} per record - the model wants {model}"
     if flatten or (flatten is None and len(wanted) == 1 and len(stored) > 1):
         return _flat(stored, wanted, layout, asks)
@@ -65,6 +64,26 @@ def fit(
     if len({(move.axes, move.shape) for move in fits}) > 1 and fits[0].words:
         raise InputError(f"{asks}: {' or '.join(move.words for move in fits)}? - give the layout, nchw or nhwc")
     return fits[0]
+
+
+def as_told(stored: tuple[int, ...], layout: Layout | None, flatten: bool, where: str) -> Fit:
+    """Return the moves that are asked for, for a model that does not say which shape it wants.
+
+    Raises
+    ------
+    InputError
+        A layout is given for records without channels.
+    """
+    _check_channels(stored, layout, where)
+    moves = [] if layout is None else list(_moves(stored, layout))
+    # Pictures of two axes have no channels yet: they get an axis for them.
+    chosen = next((move for move in moves if len(move.result) >= 3), Fit(result=stored))
+    return replace(chosen, flatten=True) if flatten else chosen
+
+
+def _check_channels(stored: tuple[int, ...], layout: Layout | None, where: str) -> None:
+    if layout in (Layout.NCHW, Layout.NHWC) and len(stored) < 2:
+        raise InputError(f"{where} has shape {_show(stored)} per record and so no channels - leave out the layout")
 
 
 def _flat(stored: tuple[int, ...], wanted: Wanted, layout: Layout | None, asks: str) -> Fit:

@@ -9,13 +9,14 @@ import rich_click as click
 from pmcore.commands.output import echo
 from pmcore.installed import PluginPolicy
 from pmcore.interfaces import Model, ModelDescription, Precision
+from pmcore.settings import MOST_THREADS
 
 
 @click.command(name="inspect")
 @click.argument("model")
 @click.option("--backend", metavar="NAME[:option=value,…]", help="Default: found from the file.")
-@click.option("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:1, tensorrt.")
-@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Threads of the runtime.")
+@click.option("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:1, gpu, npu, …")
+@click.option("--threads", type=click.IntRange(1, MOST_THREADS), metavar="N", help="Threads of the runtime.")
 @click.option("--output", metavar="NAME", help="Output of the model that holds the predictions.")
 @click.option("--precision", type=click.Choice(["float32", "deployed"]), help="Default: float32.")
 @click.option("--trust-model", metavar="sha256:…", help="Vouch for a model that may run code when it is loaded.")
@@ -80,7 +81,9 @@ def _echo_description(description: ModelDescription) -> None:
     echo(f"output        {description.output}: {scale}{limited}")
     kind = {"regression": "value", "multilabel": "label"}.get(description.task, "class")
     plural = "" if description.classes == 1 else "es" if kind == "class" else "s"
-    echo(f"task          {description.task}, {description.classes} {kind}{plural}, {description.precision}")
+    # Zero stands for what only answers to records tell.
+    counted = f"{description.classes} {kind}{plural}" if description.classes else "classes not known without records"
+    echo(f"task          {description.task}, {counted}, {description.precision}")
     if description.batch is not None:
         echo(f"batch         fixed at {description.batch}")
 

@@ -39,7 +39,7 @@ def command(**given: Any) -> int:
 
 def _echo_model(plan: Plan) -> None:
     description = plan.model.model.describe()
-    _echo("model", f"{plan.model.path}   {plan.model.plugin.name}, {description.device}")
+    _echo("model", f"{plan.model.path}   {plan.model.plugin.name}, {description.device}, {description.precision}")
     for spec in description.inputs:
         _echo("input", str(spec))
     found = next(iter(plan.roles.feeds.values())).discovery

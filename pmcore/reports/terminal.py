@@ -102,6 +102,8 @@ def _identity(model: ModelPart) -> str:
 
 
 def _input(part: InputPart) -> str:
+    if not part.shape:  # programs and functions may state none: they take what the records have
+        return f"{part.name} {part.dtype} [n,…]"
     sizes = ["?" if size is None else str(size) for size in part.shape[1:]]
     return f"{part.name} {part.dtype} [{','.join(['n', *sizes])}]"
 

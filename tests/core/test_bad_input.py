@@ -339,6 +339,28 @@ TABLE = (
     Bad("a batch of no records", flags("--batch-size", "0"), ("batch_size: 0", "from 1, or auto")),
     Bad("a batch of less than no records", flags("--batch-size", "-8"), ("batch_size: -8", "from 1, or auto")),
     Bad("no thread", flags("--threads", "0"), ("threads: '0' - give 1 or more",)),
+    Bad("more threads than there are", flags("--threads", "1000000000000"), ("threads:", "give 1024 or less")),
+    Bad("threads of many digits", flags("--threads", "9" * 5000), ("threads:", "give a smaller number")),
+    Bad("an unknown precision", flags("--precision", "bf16"), ("precision: 'bf16' - give 'float32' or 'deployed'",)),
+    Bad(
+        "an unknown precision in an audit file",
+        lambda folder, case: audit_file(folder, "precision: half"),
+        ("audit.yaml: precision: 'half' - give 'float32' or 'deployed'",),
+    ),
+    Bad(
+        "a class for a file that holds a whole model",
+        flags("--model-class", "nets:Net"),
+        ("model_class is for files of weights alone", "leave it out"),
+    ),
+    Bad(
+        "a vouching that is no SHA-256", flags("--trust-model", "yes"), ("trust_model: 'yes'", "sha256: and 64 digits")
+    ),
+    Bad(
+        "a vouching for another file",
+        flags("--trust-model", "sha256:" + "0" * 64),
+        ("model.npz: its SHA-256 is", "not the one that was trusted"),
+        code=3,
+    ),
     Bad("a false-positive rate of 0", flags("--fpr", "0.1,0"), ("fpr: 0 - give rates between 0 and 1",)),
     Bad("a false-positive rate of 2", flags("--fpr", "2"), ("fpr: 2 - give rates between 0 and 1",)),
     Bad("a rate in words", flags("--fpr", "few"), ("fpr", "'few'", "give a number")),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pmcore import Audit, from_callable
-from pmcore.errors import AuditError, InputError, ModelError, OutOfMemory
+from pmcore.errors import InputError, ModelError, OutOfMemory
 from pmcore.interfaces import Array, Scale, Task
 from tests.core.cases import CLASSES, FEATURES, Case, make_case
 
@@ -138,6 +138,10 @@ def test_a_batch_that_does_not_fit_is_told_apart() -> None:
     ("given", "words"),
     [
         ({"inputs": ()}, "inputs: none named"),
+        ({"inputs": 3}, "inputs: 3 - give names"),
+        ({"classes": 0}, "classes: 0 - give 1 or more"),
+        ({"classes": -1}, "classes: -1 - give 1 or more"),
+        ({"dtype": "foo"}, "dtype: 'foo' - give a type that numpy knows"),
         ({"task": "ranking"}, "task: 'ranking' - give multiclass, binary"),
         ({"scale": "odds"}, "scale: 'odds' - give logits, probabilities"),
         ({"scale": "values", "task": "multiclass"}, "scale: values does not fit task multiclass"),
@@ -152,7 +156,7 @@ def test_what_contradicts_itself_is_refused_at_once(given: dict[str, Any], words
 
 def test_what_cannot_be_called_is_refused() -> None:
     answers: Any = X
-    with pytest.raises(InputError, match="function: a ndarray - give something that can be called"):
+    with pytest.raises(InputError, match="function: ndarray - give something that can be called"):
         from_callable(answers)
 
 
@@ -177,8 +181,45 @@ def test_records_that_do_not_fit_are_refused() -> None:
     model.predict({"x": X})
 
 
-def test_a_closed_model_answers_no_more() -> None:
+def test_the_same_function_can_be_audited_twice(case: Case) -> None:
+    arguments = {key: value for key, value in case.arguments.items() if key != "model"}
     model = from_callable(logits)
-    model.close()
-    with pytest.raises(AuditError, match="was closed"):
-        model.predict({"x": X})
+    first, again = (Audit(model=model, **arguments).run().report.attacks for _ in range(2))
+    assert first == again
+
+
+def test_an_input_of_unknown_shape_is_not_shown_as_single_numbers(case: Case) -> None:
+    arguments = {key: value for key, value in case.arguments.items() if key != "model"}
+    assert "x float32 [n,…]; 4 classes" in str(Audit(model=from_callable(logits), **arguments).run())
+    known = from_callable(logits, inputs={"x": (FEATURES,)})
+    assert "x float32 [n,12]; 4 classes" in str(Audit(model=known, **arguments).run())
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.float64])
+def test_labels_are_not_taken_for_a_regression(kind: type[np.number[Any]]) -> None:
+    def labels(x: Array) -> Array:
+        found: Array = x[:, :CLASSES].argmax(axis=1).astype(kind)
+        return found
+
+    with pytest.raises(InputError, match=r"one whole number per record.*task='regression'"):
+        from_callable(labels).prepare({"x": X})
+    told = from_callable(labels, task="regression")
+    told.prepare({"x": X})
+    assert told.describe().task is Task.REGRESSION
+
+
+class Linear:
+    def scores(self, x: Array) -> Array:
+        return x[:, :CLASSES]
+
+
+class Inheriting(Linear):
+    def __call__(self, x: Array) -> Array:
+        return self.scores(x)
+
+
+def test_a_method_is_called_after_the_object_that_has_it() -> None:
+    assert from_callable(Inheriting().scores).title == "Inheriting.scores in memory"
+    assert from_callable(Inheriting()).title == "Inheriting in memory"
+    assert from_callable(logits).title == "logits in memory"
+    assert from_callable(np.sin).title == "sin in memory"

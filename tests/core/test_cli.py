@@ -358,6 +358,18 @@ def test_a_plan_says_that_records_stand_in_two_roles(case: Case, capsys: pytest.
     assert re.search(r"^overlap +300 records", ended.out, re.MULTILINE)
 
 
+def test_a_plan_names_device_and_precision(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
+    ended = run_here(capsys, "plan", *audit_arguments(case))
+    assert re.search(r"^model +.*model\.npz   numpy, CPU, float32$", ended.out, re.MULTILINE)
+
+
+def test_inspect_takes_no_more_threads_than_an_audit(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
+    ended = run_here(capsys, "inspect", case.arguments["model"], "--threads", "1000000000000")
+    assert ended.code == 2
+    assert len(ended.complaints) == 1
+    assert "--threads" in ended.err
+
+
 def test_inspect_shows_what_a_model_holds_and_which_attacks_can_run(
     case: Case, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -75,12 +75,22 @@ def test_an_object_that_no_backend_knows_is_refused_with_advice() -> None:
 
 
 def test_options_for_a_model_that_is_loaded_already_are_refused() -> None:
-    with pytest.raises(InputError, match="loaded already"):
-        wrap_model(from_callable(logits), POLICY, Loading(threads=2))
+    with pytest.raises(InputError, match=r"^device, threads: the model is loaded already"):
+        wrap_model(from_callable(logits), POLICY, Loading(threads=2, device="cuda"))
+
+
+def test_a_class_is_told_from_a_model() -> None:
+    with pytest.raises(InputError, match="Path is a class, not a model - make one"):
+        wrap_model(Path, POLICY)
+
+
+def test_nobody_can_vouch_for_a_model_in_memory() -> None:
+    with pytest.raises(InputError, match="trust_model: is for files"):
+        wrap_model(object(), POLICY, Loading(trust_model="sha256:" + "0" * 64))
 
 
 def test_an_option_that_the_backend_does_not_have_is_refused(case: Case) -> None:
-    with pytest.raises(InputError, match="model_class"):
+    with pytest.raises(InputError, match=r"model_class is for files of weights alone, and the \w+ backend reads whole"):
         load_model(case.arguments["model"], POLICY, Loading(model_class="package.module:factory"))
 
 

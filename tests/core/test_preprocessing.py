@@ -56,6 +56,34 @@ def refused(description: ModelDescription, x: Array, **given: Any) -> str:
     return str(caught.value)
 
 
+UNSTATED = describe(TensorSpec("pixels", (), "float32"))
+"""A model that does not state the shape of its input, as a module in memory."""
+
+
+@pytest.mark.parametrize(
+    ("layout", "moved"),
+    [
+        ("nchw", PIXELS.transpose(0, 3, 1, 2)),
+        ("nhwc", PIXELS),
+        ("as-is", PIXELS),
+        (None, PIXELS),
+    ],
+)
+def test_a_model_without_a_shape_is_sent_what_is_asked_for(layout: str | None, moved: Array) -> None:
+    given: dict[str, Any] = {} if layout is None else {"layout": layout}
+    np.testing.assert_array_equal(sent(found(UNSTATED, PIXELS, **given), PIXELS), moved)
+
+
+def test_a_model_without_a_shape_is_sent_rows_and_channels_where_these_are_asked_for() -> None:
+    grey = PIXELS[..., 0]
+    assert sent(found(UNSTATED, grey, layout="nchw"), grey).shape == (6, 1, 8, 8)
+    assert sent(found(UNSTATED, grey, layout="nhwc"), grey).shape == (6, 8, 8, 1)
+    np.testing.assert_array_equal(sent(found(UNSTATED, PIXELS, flatten="true"), PIXELS), PIXELS.reshape(6, -1))
+    rows = sent(found(UNSTATED, PIXELS, flatten="true", layout="nchw"), PIXELS)
+    np.testing.assert_array_equal(rows, PIXELS.transpose(0, 3, 1, 2).reshape(6, -1))
+    assert "no channels" in refused(UNSTATED, PIXELS[:, 0, 0, 0], layout="nchw")
+
+
 def test_settings_are_read_from_text_and_back_from_json() -> None:
     text = {"scale": "1/255", "mean": "0.49,0.48,0.45", "std": "0.2", "layout": "NCHW", "flatten": "true"}
     settings = PreprocessingSettings.parse(text, "audit.yaml")

@@ -52,10 +52,25 @@ def without_numbers(text: str) -> str:
 
 def test_the_python_example_runs(tmp_path: Path) -> None:
     as_in_the_readme(tmp_path)
-    (example,) = [block for block in blocks("python") if "Audit(" in block]
+    (example,) = [block for block in blocks("python") if 'Audit(model="model.onnx"' in block]
     assert len(example.splitlines()) == 3
     done = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "value=0." in done.stdout
+
+
+def test_the_example_with_a_model_in_memory_runs(tmp_path: Path) -> None:
+    as_in_the_readme(tmp_path)
+    (example,) = [block for block in blocks("python") if "Audit(model=module" in block]
+    before = """
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from pmcore import Audit
+train = np.load("train.npz")
+module = LogisticRegression(max_iter=500).fit(train["x"], train["y"])
+"""
+    code = f"{before}{example}\nprint(result.report.model.backend, result.report.attacks['population'].auc.value)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("sklearn 0.")
 
 
 def test_the_audit_file_is_valid() -> None:
