@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pmcore.errors import InputError, UntrustedError
+from pmcore.model_files import check_data_file, read_head
 from pmcore.quoting import printable
 
 if TYPE_CHECKING:
     from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
-
-HEAD = 4096
-"""Bytes that are looked at."""
 
 _EXPORT = "export the model to ONNX where it was trained, for example with torch.onnx.export"
 _PICKLE = b"\x80"
@@ -49,20 +47,7 @@ def check_file(path: Path) -> None:
     UntrustedError
         The file is a pickle, or an archive of one: loading such a file runs the code that it carries.
     """
-    if path.is_dir():
-        inside = sorted(child.name for child in path.glob("*.onnx"))
-        raise InputError(
-            f"{path}: is a folder; name the model inside it{f': {printable(str(inside[0]))}' if inside else ''}"
-        )
-    try:
-        with path.open("rb") as file:
-            head = file.read(HEAD)
-    except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file; check the path of the model") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
-    if not head:
-        raise InputError(f"{path}: is empty (0 bytes); export or download the model again")
+    head = read_head(path, "*.onnx")
     if head.startswith(_PICKLE):
         raise UntrustedError(f"{path}: is a Python pickle, which can run code when loaded; {_EXPORT}")
     if head.startswith(_ZIP):
@@ -92,7 +77,7 @@ def external_files(path: Path, model: ModelProto) -> tuple[Path, ...]:
             location = facts.get("location", "")
             ends[location] = max(ends.get(location, 0), end)
     for location, end in ends.items():
-        _check_data(path, folder, location, end)
+        check_data_file(path, location, end)
     return tuple(folder / location for location in sorted(ends))
 
 
@@ -102,32 +87,6 @@ def tensors(model: ModelProto) -> Iterator[TensorProto]:
     for function in model.functions:
         yield from _held_by(function.node)
         yield from _held_in(function.attribute_proto)
-
-
-def _check_data(path: Path, folder: Path, location: str, end: int) -> None:
-    """Refuse a data file that is not in the folder, or has fewer bytes than `end`."""
-    shown = f"'{printable(str(location), 300)}'"
-    try:
-        file = (folder / location).resolve()
-        inside = bool(location) and file.is_relative_to(folder)
-        size = file.stat().st_size if inside and file.is_file() else None
-    except (OSError, RuntimeError, TypeError, ValueError):  # loops of links, NUL, names too long, no text
-        raise InputError(
-            f"{path}: its weights are said to be in {shown}, which no file can be opened by; export the model again"
-        ) from None
-    if not inside:
-        raise UntrustedError(
-            f"{path}: its weights are said to be in {shown}, outside the model's folder, "
-            "which is refused; put the data file beside the model"
-        )
-    if size is None:
-        raise InputError(
-            f"{path}: its weights are in the file {shown}, which is missing or no plain file; put it beside the model"
-        )
-    if size < end:
-        raise InputError(
-            f"{path}: its data file {shown} has {size} bytes where {end} are needed; copy or download it again"
-        )
 
 
 def _tensors_of(graph: GraphProto) -> Iterator[TensorProto]:

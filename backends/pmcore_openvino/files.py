@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from pmcore.errors import InputError, UntrustedError
+from pmcore.model_files import read_head
 from pmcore.quoting import printable
 from pmcore_openvino.ir import IrFacts, check_ir
 from pmcore_openvino.onnx_data import OnnxFacts, read_onnx_facts
 
-HEAD = 4096
-"""Bytes that are looked at."""
 SLACK = 4096
 """Bytes by which a .bin may exceed what its .xml names: padding. What is larger belongs to another model."""
 
@@ -42,7 +41,7 @@ def check_files(path: Path) -> IrFacts | OnnxFacts:
     UntrustedError
         The file is a pickle, declares a document type, or keeps its weights outside its folder.
     """
-    head = _read_head(path)
+    head = read_head(path, "*.xml")
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if head.startswith(b"\x80"):
         raise UntrustedError(f"{path}: is a Python pickle, which can run code when loaded; {_EXPORT}")
@@ -58,24 +57,6 @@ def check_files(path: Path) -> IrFacts | OnnxFacts:
     facts = check_ir(path)
     _check_weights(path, facts)
     return facts
-
-
-def _read_head(path: Path) -> bytes:
-    if path.is_dir():
-        inside = sorted(child.name for child in path.glob("*.xml"))
-        raise InputError(
-            f"{path}: is a folder; name the model inside it{f': {printable(inside[0])}' if inside else ''}"
-        )
-    try:
-        with path.open("rb") as file:
-            head = file.read(HEAD)
-    except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file; check the path of the model") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
-    if not head:
-        raise InputError(f"{path}: is empty (0 bytes); export or download the model again")
-    return head
 
 
 def _check_weights(path: Path, facts: IrFacts) -> None:

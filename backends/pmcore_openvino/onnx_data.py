@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pmcore.errors import InputError, UntrustedError
-from pmcore.quoting import printable
+from pmcore.errors import InputError
+from pmcore.model_files import check_data_file
 
 _VARINT, _EIGHT, _BYTES, _FOUR = 0, 1, 2, 5
 _NESTED: Mapping[str, Mapping[int, str]] = {
@@ -27,8 +27,6 @@ _DIGITS = 19
 _LARGEST_TAG = 2**32 - 1
 _ENUM = 2**32 - 1
 """Bits of a choice that protocol buffers keep: what is above them is dropped, so that 2**32 + 1 is read as 1."""
-_IN_MEMORY = "_ORT_MEM_ADDR_"
-"""Marks a location that is an address in the memory of the process, which the reader would follow."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ def read_onnx_facts(path: Path) -> OnnxFacts:
             raise InputError(f"{path}: is a damaged or truncated ONNX model; copy or export it again") from None
     folder = path.parent.resolve()
     for location, end in found.ends.items():
-        _check_data(path, folder, location, end)
+        check_data_file(path, location, end)
     if found.producer:
         found.properties["producer_name"] = " ".join(filter(None, found.producer))
     return OnnxFacts(tuple(folder / location for location in sorted(found.ends)), found.properties)
@@ -146,34 +144,3 @@ def _number(text: str | None) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS):
         raise ValueError
     return int(text)
-
-
-def _check_data(path: Path, folder: Path, location: str, end: int) -> None:
-    """Refuse a data file that is not in the folder, or has fewer bytes than `end`."""
-    shown = f"'{printable(location, 300)}'"
-    if _IN_MEMORY in location:
-        raise UntrustedError(
-            f"{path}: its weights are said to be in {shown}, an address in memory, which is refused; "
-            "export the model again"
-        )
-    try:
-        file = (folder / location).resolve()
-        inside = bool(location) and file.is_relative_to(folder)
-        size = file.stat().st_size if inside and file.is_file() else None
-    except (OSError, RuntimeError, ValueError):  # loops of links, NUL, names too long
-        raise InputError(
-            f"{path}: its weights are said to be in {shown}, which no file can be opened by; export the model again"
-        ) from None
-    if not inside:
-        raise UntrustedError(
-            f"{path}: its weights are said to be in {shown}, outside the model's folder, "
-            "which is refused; put the data file beside the model"
-        )
-    if size is None:
-        raise InputError(
-            f"{path}: its weights are in the file {shown}, which is missing or no plain file; put it beside the model"
-        )
-    if size < end:
-        raise InputError(
-            f"{path}: its data file {shown} has {size} bytes where {end} are needed; copy or download it again"
-        )

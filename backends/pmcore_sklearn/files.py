@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from pmcore.errors import InputError, UntrustedError
+from pmcore.model_files import read_head
 from pmcore.quoting import printable
 from pmcore.trust import how_to_trust, vouched
 
@@ -157,16 +158,8 @@ def _fits(machine: Any) -> bool:
 
 
 def _content(path: Path) -> bytes:
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder; name the .skops file inside it")
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file; check the path of the model") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
-    if not content:
-        raise InputError(f"{path}: is empty (0 bytes); save or download the model again")
+    read_head(path, "*.skops")
+    content = path.read_bytes()
     if path.suffix.lower() in _PICKLED or content.startswith(_PICKLES):
         raise UntrustedError(f"{path}: is a Python pickle, which can run code when loaded; {_SAVE}")
     return content

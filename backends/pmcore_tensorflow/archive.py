@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from pmcore.errors import InputError, UntrustedError
+from pmcore.model_files import read_head
 from pmcore.quoting import printable
 from pmcore_tensorflow.weights import check_weights
 
@@ -94,15 +95,7 @@ def check_config(config: object, path: Path) -> None:
 
 
 def _check_kind(path: Path) -> None:
-    try:
-        with path.open("rb") as file:
-            head = file.read(8)
-    except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file; check the path of the model") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
-    if not head:
-        raise InputError(f"{path}: is empty (0 bytes); save or download the model again")
+    head = read_head(path)
     if head.startswith(b"\x89HDF"):
         raise UntrustedError(
             f"{path}: is an HDF5 model of the old form, which can carry Python code; "

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pmcore.errors import InputError, ModelError, UntrustedError
 from pmcore.interfaces import Precision, TensorSpec
+from pmcore.model_files import read_head
 from pmcore.quoting import printable
 from pmcore.trust import vouched
 from pmcore_torch.archives import ZIP, Kind, kind_of, open_archive
@@ -37,7 +38,6 @@ from pmcore_torch.weights import (
 if TYPE_CHECKING:
     import torch
 
-HEAD = 4096
 PICKLES = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))
 LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 """How files of torch.save began before they became zip archives."""
@@ -84,7 +84,7 @@ def open_source(path: Path, options: TorchOptions) -> Opened:
         It is no model, is damaged, or cannot be run on the device that was asked for.
     """
     asked = Device.parse(options.device)
-    head = _head(path)
+    head = read_head(path)
     kind = kind_of(path, head)
     if kind in (Kind.EXPORTED, Kind.SCRIPT) and options.model_class is not None:
         raise InputError(f"{path}: holds a whole model; leave model_class out, which is for files of weights alone")
@@ -130,21 +130,6 @@ def open_object(found: Any, options: TorchOptions, title: Path) -> Opened:
         with quiet():
             module = copy.deepcopy(module).to(device.spec)
     return _module(module, device, options, title)
-
-
-def _head(path: Path) -> bytes:
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder; name the model inside it")
-    try:
-        with path.open("rb") as file:
-            head = file.read(HEAD)
-    except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file; check the path of the model") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
-    if not head:
-        raise InputError(f"{path}: is empty (0 bytes); export or download the model again")
-    return head
 
 
 def _settings(device: Device, options: TorchOptions) -> Settings:

@@ -9,6 +9,7 @@ from textwrap import dedent
 
 import pytest
 
+from pmcore.installed import EVERY_PLUGIN, GroupName, list_plugins
 from pmcore.testing.backend_case import make_network
 from pmcore.testing.backend_checks import BACKEND_CHECKS
 from pmcore.testing.reader_checks import READER_CHECKS
@@ -192,9 +193,19 @@ def test_what_cannot_be_checked_is_one_line_and_exit_code_2(check: Run, argument
     assert complaint in err
 
 
-@pytest.mark.parametrize("name", ["onnx", "json", "plots", "npz", "npy", "csv", "parquet"])
-def test_the_built_in_plugins_keep_every_promise(name: str) -> None:
-    ended = run_apart("plugins", "check", name, "--json")
+GROUPS_WITH_CHECKS: tuple[GroupName, ...] = ("backends", "signals", "attacks", "reports", "readers")
+BUILT_IN = [
+    (group, plugin.name)
+    for group in GROUPS_WITH_CHECKS
+    for plugin in list_plugins(group, EVERY_PLUGIN)
+    if not plugin.third_party
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("group", "name"), BUILT_IN)
+def test_the_built_in_plugins_keep_every_promise(group: str, name: str) -> None:
+    ended = run_apart("plugins", "check", name, "--group", group, "--json")
     failed = [each["detail"] for p in json.loads(ended.out) for each in p["checks"] if each["verdict"] == "FAILED"]
     assert (ended.code, failed, ended.err) == (0, [], "")
 
