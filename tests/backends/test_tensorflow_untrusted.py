@@ -321,7 +321,7 @@ def virtual(file: Any) -> None:
     import h5py
 
     layout = h5py.VirtualLayout(shape=(6, 8), dtype="f4")
-    layout[:] = h5py.VirtualSource("/tmp/other.h5", "x", shape=(6, 8))
+    layout[:] = h5py.VirtualSource("other.h5", "x", shape=(6, 8))
     del file["layers/dense/vars/0"]
     file["layers/dense/vars"].create_virtual_dataset("0", layout)
 
