@@ -5,7 +5,7 @@ DEMO := .venv
 TEST := .venv-test
 BIN := $(TEST)/bin
 
-.PHONY: demo test check fix bench agreement schema clean
+.PHONY: demo test check fix bench agreement whitebox schema clean
 
 demo: $(DEMO)/installed
 	rm -rf demo
@@ -31,6 +31,12 @@ bench: $(TEST)/installed
 agreement: $(TEST)/installed
 	PYTHONPATH=plugins/numpy-backend $(BIN)/python -m tests.agreement > agreement.tmp
 	mv agreement.tmp docs/agreement.md
+
+whitebox: $(TEST)/installed
+	PYTHONPATH=plugins/numpy-backend $(BIN)/python -m tests.whitebox > whitebox.tmp
+	mv whitebox.tmp docs/whitebox-agreement.md
+	PYTHONPATH=plugins/numpy-backend $(BIN)/python -m tests.autograd.operators_page > whitebox.tmp
+	mv whitebox.tmp docs/onnx-operators.md
 
 schema: $(TEST)/installed
 	$(BIN)/python -c "from pmcore.reports.json_report import json_schema_text; print(json_schema_text().decode(), end='')" > docs/report.schema.json

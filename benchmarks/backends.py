@@ -108,7 +108,7 @@ def _onnx(work: Path) -> _Side:
 
 
 def _openvino(work: Path) -> _Side:
-    from pmcore_openvino.importing import import_openvino
+    from pmcore_autograd.openvino_importing import import_openvino
 
     openvino = import_openvino()
     path = work / "resnet.xml"

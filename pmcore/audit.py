@@ -20,11 +20,12 @@ from pmcore.evaluate import Scored, evaluate
 from pmcore.gather import Batching, gather
 from pmcore.installed import surveyed_once
 from pmcore.interfaces import Floats, ModelDescription
-from pmcore.plan import Plan, PlannedAttack, make_plan
+from pmcore.plan import Plan, make_plan, settled
 from pmcore.plugin_failures import answerable
 from pmcore.schema import AuditReport, Figures
 from pmcore.scores import RecordScores
 from pmcore.scoring import score_attack, seed_of
+from pmcore.selection import PlannedAttack
 from pmcore.settings import AuditSettings, read_settings
 
 
@@ -115,11 +116,13 @@ class Audit:
         try:
             with stages("query"), answerable(plan.model.plugin):
                 description = _prepare(plan)
+                plan = settled(plan)
                 batching = Batching(plan.settings.batch_size)
                 gathered = {
                     role: gather(model, feed, plan.signals_of(role), batching, progress)
                     for role, feed in plan.roles.feeds.items()
                 }
+                source = model.gradient_source()
         finally:
             model.close()
         with stages("attack"):
@@ -128,7 +131,7 @@ class Audit:
             figures = {
                 planned.name: _evaluate(plan, planned, scored[planned.name], description) for planned in plan.attacks
             }
-        findings = Findings(plan, description, gathered, figures, batching.current, stages.seconds, command)
+        findings = Findings(plan, description, source, gathered, figures, batching.current, stages.seconds, command)
         return _finish(findings, scored)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import platform
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Literal
@@ -18,14 +18,15 @@ from pmcore.data import Role
 from pmcore.evaluate import share
 from pmcore.evidence import Access
 from pmcore.gather import Gathered
-from pmcore.interfaces import ModelDescription, Scale
+from pmcore.interfaces import GradientSource, ModelDescription, Scale
 from pmcore.option_docs import resolved_options
-from pmcore.plan import Plan, PlannedAttack
+from pmcore.plan import Plan
 from pmcore.schema import (
     AttackPart,
     AuditReport,
     DataPart,
     Figures,
+    GradientPart,
     InputPart,
     ModelPart,
     PluginPart,
@@ -36,6 +37,7 @@ from pmcore.schema import (
     ThreatModelPart,
     Validity,
 )
+from pmcore.selection import PlannedAttack, signal_names
 
 CONFIDENCE = 0.95
 """Of every interval in the report."""
@@ -47,6 +49,7 @@ class Findings:
 
     Parameters
     ----------
+    source : where gradients came from, or None if none were asked for
     figures : attack -> its figures
     batch_size : the size that the batches had at the end
     seconds : stage -> wall-clock seconds
@@ -55,6 +58,7 @@ class Findings:
 
     plan: Plan
     description: ModelDescription
+    source: GradientSource | None
     gathered: Mapping[Role, Gathered]
     figures: Mapping[str, Figures]
     batch_size: int
@@ -134,8 +138,22 @@ def _model(findings: Findings) -> ModelPart:
         output_name=description.output,
         resolution_limited=description.resolution_limited,
         preprocessing=_preprocessing(findings),
+        gradients=list(_gradients(findings)),
         notes=list(description.notes),
     )
+
+
+def _gradients(findings: Findings) -> Iterator[GradientPart]:
+    if findings.source is not None:
+        yield GradientPart(**asdict(findings.source))
+    if any(planned.signal.want.head_input for planned in findings.plan.signals.values()):
+        yield GradientPart(
+            tier="closed form",
+            method="last linear layer (norms of what enters it and of the loss gradient at what leaves it)",
+            precision=findings.description.precision,
+            agreement=None,
+            surrogate=False,
+        )
 
 
 def _output(
@@ -182,13 +200,18 @@ def _r_squared(findings: Findings, role: Role) -> float | None:
 
 def _attack(findings: Findings, planned: PlannedAttack) -> AttackPart:
     figures = findings.figures[planned.name]
-    names = sorted({name for signals in planned.needs.signals().values() for name in signals})
+    names = sorted(signal_names(planned.needs))
     access = Access.most(findings.plan.signals[name].signal.access for name in names)
     return AttackPart(
         options=resolved_options(planned.attack),
         signals=names,
-        threat_model=ThreatModelPart(access=access.value, knowledge=planned.attack.knowledge),
+        threat_model=ThreatModelPart(
+            access=access.value,
+            knowledge=planned.attack.knowledge,
+            told_of_others=planned.needs.known_folds > 0,
+        ),
         queries=findings.plan.queries_of(planned),
+        note=planned.note,
         **{name: getattr(figures, name) for name in Figures.model_fields},
     )
 

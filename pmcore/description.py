@@ -88,6 +88,28 @@ class ModelDescription:
 
 
 @dataclass(frozen=True)
+class GradientSource:
+    """Where the gradients of a model come from, for the report.
+
+    Parameters
+    ----------
+    tier : "framework" where the model's own framework differentiates it, "exported graph" where pmcore does, "closed
+        form" where the gradient is written down
+    method : how they are taken record by record, in words
+    precision : the type that is computed in
+    agreement : how far the differentiated graph is from what the runtime answers, relative to the largest prediction;
+        None where both are the same
+    surrogate : whether rounding in the model was differentiated as if it were none
+    """
+
+    tier: str
+    method: str
+    precision: str
+    agreement: float | None = None
+    surrogate: bool = False
+
+
+@dataclass(frozen=True)
 class LoadOptions:
     """Options that every backend understands. A backend adds its own by subclassing.
 

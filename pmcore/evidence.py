@@ -111,7 +111,7 @@ class Evidence:
     Parameters
     ----------
     arrays : the signals, by address; from the target (n, ...) and (m, ...), from references (r, n, ...), (r, m, ...)
-    lower_is_member : signal name -> whether its low values speak for membership
+    lower_is_member : signal name -> whether its low values speak for membership; not of signals that speak for neither
     labels : (n,) or (n, ...) labels of the audited records
     population_labels : (m,) or (m, ...)
     task, classes : as the target model describes itself
@@ -149,7 +149,15 @@ class Evidence:
         return self._read(EvidenceKey(Source.POPULATION_REFERENCES, signal, query))
 
     def membership_evidence(self, signal: str, values: Floats) -> Floats:
-        """Return `values` of `signal` signed so that higher means more likely a member."""
+        """Return `values` of `signal` signed so that higher means more likely a member.
+
+        Raises
+        ------
+        AuditError
+            Neither side of the signal speaks for membership.
+        """
+        if signal not in self.lower_is_member:
+            raise AuditError(f"signal {signal!r} speaks for neither side; choose one with a direction, such as loss")
         return -values if self.lower_is_member[signal] else values
 
     @property

@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import reduce
-from operator import or_
 from typing import Literal
 
 import numpy as np
@@ -15,7 +13,8 @@ from numpy.typing import NDArray
 from pmcore.data import Progress
 from pmcore.errors import AuditError, ModelError, OutOfMemory, PluginError
 from pmcore.feed import Feed
-from pmcore.interfaces import Floats, Model, Outputs, Signal, Task, Want
+from pmcore.interfaces import Floats, Model, Outputs, Signal, Task
+from pmcore.wishes import wish_of
 
 FIRST_BATCH = 64
 LARGEST_BATCH = 16_384
@@ -123,7 +122,7 @@ def gather(
     ModelError
         The model failed, or gave answers or signals that are not finite (all are counted before it is raised).
     """
-    want = reduce(or_, (signal.want for signal in signals.values()), Want(predictions=True))
+    wish = wish_of(signals.values(), model)
     collected = _Collector(feed, signals, model.describe().classes)
     seconds = {"model": 0.0, "signals": 0.0}
     start = 0
@@ -133,7 +132,7 @@ def gather(
         inputs, labels = feed.batch(start, stop)
         given = time.perf_counter()
         try:
-            outputs = model.ask(inputs, labels, want)
+            outputs = wish.answers(model.ask(inputs, labels, wish.want))
         except OutOfMemory:
             if not batching.shrink():
                 raise

@@ -54,7 +54,7 @@ class Intake:
 
     def ask(self, runtime: Runtime, outputs: Sequence[str], inputs: Inputs) -> list[Array]:
         """Return the named outputs for all records, each (b, ...)."""
-        feeds = self._cast(inputs)
+        feeds = self.taken(inputs)
         records = len(next(iter(feeds.values())))
         if self.batch is None and not self.single:
             return runtime.run(outputs, feeds)
@@ -68,6 +68,20 @@ class Intake:
         if self.single:
             return [np.stack(column) for column in zip(*parts, strict=True)]
         return [np.concatenate(column)[:records] for column in zip(*parts, strict=True)]
+
+    def taken(self, inputs: Inputs) -> dict[str, Array]:
+        """Return what the model takes of the records, by input, in the types that it declares; each (b, ...).
+
+        Raises
+        ------
+        InputError
+            An input is missing, or holds what does not fit its type.
+        """
+        if len(self.specs) == 1 and len(inputs) == 1:
+            found: Mapping[str, Array] = {self.specs[0].name: next(iter(inputs.values()))}
+        else:
+            found = inputs
+        return {spec.name: self._fitted(spec, found) for spec in self.specs}
 
     def blank(self) -> dict[str, Array]:
         """Return one record of zeros."""
@@ -95,13 +109,6 @@ class Intake:
         for start in range(0, records, size):
             chosen = np.minimum(np.arange(start, start + size), records - 1)
             yield {name: array[chosen] for name, array in feeds.items()}
-
-    def _cast(self, inputs: Inputs) -> dict[str, Array]:
-        if len(self.specs) == 1 and len(inputs) == 1:
-            found: Mapping[str, Array] = {self.specs[0].name: next(iter(inputs.values()))}
-        else:
-            found = inputs
-        return {spec.name: self._fitted(spec, found) for spec in self.specs}
 
     def _fitted(self, spec: TensorSpec, inputs: Inputs) -> Array:
         if spec.name not in inputs:

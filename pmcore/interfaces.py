@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pmcore.description import Layer, LoadOptions, ModelDescription, Precision, TensorSpec
+from pmcore.description import GradientSource, Layer, LoadOptions, ModelDescription, Precision, TensorSpec
 from pmcore.errors import AuditError
 from pmcore.evidence import Access, Evidence, Needs, PValues
 from pmcore.outputs import (
@@ -22,6 +22,7 @@ from pmcore.outputs import (
     Capability,
     Floats,
     GradientRequest,
+    HeadInput,
     Inputs,
     Outputs,
     Scale,
@@ -43,6 +44,8 @@ __all__ = [
     "Evidence",
     "Floats",
     "GradientRequest",
+    "GradientSource",
+    "HeadInput",
     "Inputs",
     "Layer",
     "LoadOptions",
@@ -65,10 +68,11 @@ __all__ = [
 
 
 class Direction(StrEnum):
-    """Which side of a signal speaks for membership."""
+    """Which side of a signal speaks for membership; NEITHER for features that an attack must learn to read."""
 
     HIGHER = "higher"
     LOWER = "lower"
+    NEITHER = "neither"
 
 
 class Model(ABC):
@@ -189,8 +193,37 @@ class Model(ABC):
     def gradients(
         self, inputs: Inputs, labels: Array, requests: Sequence[GradientRequest]
     ) -> Mapping[GradientRequest, Array]:
-        """Return per-record reductions of the gradient of the loss with respect to the parameters."""
+        """Return per-record reductions of the gradient of the loss with respect to the parameters.
+
+        The loss is that of the signal `loss`; `Outputs.loss_gradient` is its gradient at the predictions.
+
+        Parameters
+        ----------
+        requests : their layers are names of `layers`; a layer without parameters has norm and sketch 0
+
+        Returns
+        -------
+        Mapping
+            Request -> (b, l) norms, or (b, l * size) sketches, in the order of the request's layers; l is 1 for ().
+        """
         raise AuditError(f"{type(self).__name__} does not give gradients")
+
+    def head_input(self, inputs: Inputs) -> HeadInput:
+        """Return what enters the last linear layer, whose output `predict` returns; values (b, h)."""
+        raise AuditError(f"{type(self).__name__} does not give the input of the last layer")
+
+    def gradient_source(self) -> GradientSource | None:
+        """Return where gradients came from, once some have been asked for; None before, or where that is unknown."""
+        return None
+
+    def obstacle(self, want: Want) -> str | None:
+        """Return why the model cannot answer a wish, in one phrase with a remedy if there is one, or None if it can.
+
+        Asked when an audit is planned, and again after `prepare`: override where it depends on the file, on what is
+        installed, or on what `prepare` found. The layers of `want` are names.
+        """
+        missing = want.capabilities - self.capabilities
+        return f"this backend does not give {', '.join(sorted(missing))}" if missing else None
 
     def fit(self, inputs: Inputs, labels: Array, seed: int) -> Model:
         """Return a model of the same architecture, trained on these records from fresh weights."""
@@ -206,6 +239,7 @@ class Model(ABC):
             predictions=self.predict(inputs) if want.predictions else None,
             activations=self.activations(inputs, sorted(want.activations)) if want.activations else {},
             gradients=self.gradients(inputs, labels, sorted(want.gradients, key=repr)) if want.gradients else {},
+            head_input=self.head_input(inputs) if want.head_input else None,
         )
 
     @property
@@ -213,6 +247,7 @@ class Model(ABC):
         """Return what this model can answer: the methods that its class overrides."""
         optional = {
             Capability.ACTIVATIONS: "activations",
+            Capability.HEAD_INPUT: "head_input",
             Capability.GRADIENTS: "gradients",
             Capability.FIT: "fit",
         }
@@ -254,6 +289,14 @@ class Attack(ABC):
     """
 
     knowledge: ClassVar[str]
+
+    @property
+    def fallback(self) -> Attack | None:
+        """Return what is run instead where the model does not give what this attack reads; None for nothing.
+
+        Usually the same attack with a signal that asks less. The report names the reason.
+        """
+        return None
 
     @property
     @abstractmethod

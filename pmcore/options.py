@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import typing
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeVar
 
@@ -51,7 +52,7 @@ def build(cls: type[T], options: Mapping[str, object], label: str) -> T:
     """Make a plugin from options, which may be text as on the command line or values as in an audit file.
 
     Text becomes what the option's type says: ``none`` where it may be None, ``[a, b]`` where it is a
-    sequence.
+    sequence; one text alone is a sequence of one.
 
     Parameters
     ----------
@@ -132,7 +133,7 @@ def _coerced(hint: Any, value: object, label: str) -> object:
     except PydanticUserError as error:
         raise PluginError(f"{label} has type {type_text(hint)}, which text cannot become; tell its authors") from error
     reasons: list[str] = []
-    for reading in _readings(value):
+    for reading in _readings(value, hint):
         try:
             return adapter.validate_python(reading)
         except ValidationError as error:
@@ -142,7 +143,9 @@ def _coerced(hint: Any, value: object, label: str) -> object:
     raise InputError(f"{label}={quoted(value)}: expected {type_text(hint)}{reason}")
 
 
-def _readings(value: object) -> list[object]:
+def _readings(value: object, hint: Any) -> list[object]:
+    if typing.get_origin(hint) is tuple and typing.get_args(hint)[:1] == (str,):
+        return [_texts(value)]
     if not isinstance(value, str):
         return [value]
     if value.strip().lower() in {"none", "null"}:
@@ -155,6 +158,16 @@ def _readings(value: object) -> list[object]:
         return [value, parse_yaml(value, "option")]
     except InputError:
         return [value]
+
+
+def _texts(value: object) -> object:
+    """Return texts as they stand, one or several in brackets: a name such as 3, on or 1e5 is not a value of YAML."""
+    if isinstance(value, str):
+        inside = value.strip()
+        if inside[:1] + inside[-1:] not in ("[]", "()"):
+            return [inside] if inside else []
+        return [part for part in map(str.strip, _split_at_commas(inside[1:-1], value)) if part]
+    return [str(item) if type(item) is int else item for item in value] if isinstance(value, list | tuple) else value
 
 
 def _one_line(error: object) -> str:

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from pmcore.errors import AuditError
 
@@ -18,6 +19,10 @@ Array: TypeAlias = NDArray[Any]
 Floats: TypeAlias = NDArray[np.float64]
 Inputs: TypeAlias = Mapping[str, Array]
 """One array per model input, each with the records along its first axis."""
+
+
+_LEAST = 1e-150
+"""The least probability that is divided by: the square of what comes out is still a number."""
 
 
 class Task(StrEnum):
@@ -46,20 +51,22 @@ class Capability(StrEnum):
 
     PREDICTIONS = "predictions"
     ACTIVATIONS = "activations"
+    HEAD_INPUT = "head_input"
     GRADIENTS = "gradients"
     FIT = "fit"
 
 
 @dataclass(frozen=True)
 class GradientRequest:
-    """One per-record reduction of the loss gradient.
+    """One per-record reduction of the gradient of the loss with respect to the parameters.
 
     Parameters
     ----------
-    layers : layer names, or () for all parameters together
-    reduction : "norm" (one number per layer) or "sketch" (a seeded random projection)
-    order : order of the norm: 1, 2 or inf
-    size : length of the sketch
+    layers : layer names, or () for all parameters together; a signal may also give what `pmcore.layers.chosen`
+        understands, which a model never sees
+    reduction : "norm" (one number per layer) or "sketch" (a seeded random projection, see `pmcore.sketches`)
+    order : order of the norm over all parameters of a layer: 1, 2 or inf
+    size : length of the sketch of a layer
     """
 
     layers: tuple[str, ...] = ()
@@ -75,12 +82,14 @@ class Want:
     predictions: bool = False
     activations: frozenset[str] = frozenset()
     gradients: frozenset[GradientRequest] = frozenset()
+    head_input: bool = False
 
     def __or__(self, other: Want) -> Want:
         return Want(
             self.predictions or other.predictions,
             self.activations | other.activations,
             self.gradients | other.gradients,
+            self.head_input or other.head_input,
         )
 
     @property
@@ -90,8 +99,23 @@ class Want:
             Capability.PREDICTIONS: self.predictions,
             Capability.ACTIVATIONS: bool(self.activations),
             Capability.GRADIENTS: bool(self.gradients),
+            Capability.HEAD_INPUT: self.head_input,
         }
         return frozenset(capability for capability, needed in wanted.items() if needed)
+
+
+@dataclass(frozen=True)
+class HeadInput:
+    """What enters the last linear layer, whose output the predictions are.
+
+    Parameters
+    ----------
+    values : (n, h)
+    bias : whether the layer adds a bias
+    """
+
+    values: Array
+    bias: bool
 
 
 @dataclass(frozen=True)
@@ -108,6 +132,7 @@ class Outputs:
         return one column (the positive class) or two
     activations : layer name -> (n, ...)
     gradients : request -> (n, l) norms or (n, l * size) sketches
+    head_input : what enters the last linear layer, or None if it was not asked for
 
     Notes
     -----
@@ -120,6 +145,7 @@ class Outputs:
     predictions: Array | None = None
     activations: Mapping[str, Array] = field(default_factory=dict)
     gradients: Mapping[GradientRequest, Array] = field(default_factory=dict)
+    head_input: HeadInput | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -193,6 +219,36 @@ class Outputs:
         others[rows, top] = 0.0
         result: Floats = below - np.log1p(sum_over_classes(others))[:, None]
         return result
+
+    @cached_property
+    def loss_gradient(self) -> Floats:
+        """Return the gradient of each record's loss with respect to its predictions as they are, shape (n, k).
+
+        The loss is that of the signal `loss`. Nothing cancels: what a very confident model leaves of the gradient is
+        taken as the sum of the other classes' probabilities and keeps its relative precision.
+        """
+        if self.task is Task.REGRESSION:
+            return 2.0 * (self.values - self.labels.reshape(self.values.shape))
+        if self.task is Task.MULTILABEL or self._columns().shape[1] == 1:
+            return self._gradient_of_sigmoids()
+        rows = np.arange(len(self))
+        gradient = np.exp(self.log_probabilities)
+        gradient[rows, self.labels] = -expit(-self.rescaled_logit)
+        if self.scale is not Scale.PROBABILITIES:
+            return gradient
+        # Of log(sum p) - log p_y; the first term is nothing to a softmax and right for rows that do not sum to 1.
+        by_probability = np.tile(1.0 / sum_over_classes(np.exp(self.log_scores))[:, None], gradient.shape[1])
+        inverse = np.exp(np.minimum(-self.log_scores[rows, self.labels], -np.log(_LEAST)))
+        by_probability[rows, self.labels] = gradient[rows, self.labels] * inverse
+        return by_probability
+
+    def _gradient_of_sigmoids(self) -> Floats:
+        """Return the gradient of the binary cross-entropies of columns that each stand for themselves, (n, k)."""
+        raw = self._columns().astype(np.float64)
+        targets = self.labels.reshape(raw.shape) == 1
+        if self.scale is not Scale.PROBABILITIES:
+            return np.where(targets, -expit(-raw), expit(raw))
+        return np.where(targets, -1.0 / np.maximum(raw, _LEAST), 1.0 / np.maximum(1.0 - raw, _LEAST))
 
     @cached_property
     def predicted(self) -> Array:

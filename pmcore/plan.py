@@ -3,45 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from pmcore import registry
 from pmcore.backend import LoadedModel, Loading, load_model, wrap_model
 from pmcore.data import Progress, Role
 from pmcore.errors import Complaints, InputError
-from pmcore.evidence import PLAIN, Source
+from pmcore.evidence import Source
 from pmcore.files import check_folder
-from pmcore.installed import Plugin, PluginPolicy, list_plugins, policy_from_environment
-from pmcore.interfaces import Attack, Model, Needs, Report, Signal, Task
+from pmcore.installed import Plugin, PluginPolicy, policy_from_environment
+from pmcore.interfaces import Needs, Report, Signal
 from pmcore.options import build, parse_spec
 from pmcore.plugin_failures import answerable
 from pmcore.roles import Roles, prepare_roles, read_roles
+from pmcore.selection import PlannedAttack, PlannedSignal, Skipped, load_attacks, load_signals, select
 from pmcore.settings import AuditSettings
-
-
-@dataclass(frozen=True)
-class PlannedAttack:
-    """An attack that will run, under the name that the report gives it."""
-
-    name: str
-    plugin: Plugin
-    attack: Attack
-
-    @property
-    def needs(self) -> Needs:
-        """Return what the attack declares."""
-        return self.attack.needs
-
-
-@dataclass(frozen=True)
-class PlannedSignal:
-    """A signal that some attack reads."""
-
-    plugin: Plugin
-    signal: Signal
 
 
 @dataclass(frozen=True)
@@ -50,14 +28,6 @@ class PlannedReport:
 
     plugin: Plugin
     report: Report
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """An attack that was asked for and cannot run on this model with this data."""
-
-    name: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -121,8 +91,8 @@ def make_plan(settings: AuditSettings, progress: Progress | None = None, found: 
         with complaints.collect():
             check_folder(Path(settings.out), settings.force)
             _keep_inputs_out_of(Path(settings.out), settings, in_memory=found is not None)
-    attacks = _load_attacks(settings, policy, complaints)
-    signals = _load_signals(attacks, policy, complaints)
+    attacks = load_attacks(settings.attacks, settings.layers, policy, complaints)
+    signals = load_signals(attacks, policy, complaints)
     reports = _load_reports(settings, policy, complaints)
     model = None
     with complaints.collect():
@@ -132,42 +102,41 @@ def make_plan(settings: AuditSettings, progress: Progress | None = None, found: 
     complaints.raise_any()
     assert model is not None
     try:
-        skipped = _skip(attacks, signals, model.model)
-        running = tuple(planned for planned in attacks if planned.name not in {one.name for one in skipped})
-        if not running:
-            raise InputError("; ".join(f"attack {one.name!r} cannot run: {one.reason}" for one in skipped))
-        wants_population = any(planned.needs.population for planned in running)
+        with answerable(model.plugin):
+            selected = select(attacks, signals, model.model, policy)
+        wants_population = any(planned.needs.population for planned in selected.running)
         roles = prepare_roles(
             tables.records, model.model, model.source, settings, wants_population=wants_population, progress=progress
         )
+        selected = selected.without(lambda planned: _too_few(planned.needs, roles))
     except BaseException:  # Ctrl-C too must not leave the model open
         model.model.close()
         raise
-    read = {name for planned in running for names in planned.needs.signals().values() for name in names}
     return Plan(
         settings=settings,
         model=model,
         roles=roles,
-        attacks=running,
-        skipped=skipped,
-        signals={name: signals[name] for name in sorted(read)},
+        attacks=selected.running,
+        skipped=selected.skipped,
+        signals=selected.signals,
         reports=reports,
         readers=tables.readers,
     )
 
 
-def attacks_possible(model: Model, policy: PluginPolicy) -> Iterator[tuple[str, str | None]]:
-    """Yield every installed attack, with its default options, and why it cannot run on a model, or None."""
-    for plugin in list_plugins("attacks", policy):
-        complaints = Complaints()
-        with complaints.collect(), answerable(plugin):
-            attack = build(registry.load("attacks", plugin.name, policy), {}, f"attack {plugin.name!r}")
-            planned = PlannedAttack(plugin.name, plugin, attack)
-            signals = _load_signals((planned,), policy, complaints)
-            if not complaints.errors:
-                yield plugin.name, _obstacle(planned.needs, signals, model, model.describe().task)
-        if complaints.errors:
-            yield plugin.name, str(complaints.errors[0])
+def settled(plan: Plan) -> Plan:
+    """Return a plan whose attacks can still run after the model was prepared, which may have found obstacles.
+
+    Raises
+    ------
+    InputError
+        None of them can.
+    """
+    policy = policy_from_environment(os.environ, no_third_party=not plan.settings.third_party)
+    with answerable(plan.model.plugin):
+        selected = select(plan.attacks, plan.signals, plan.model.model, policy)
+    skipped = (*plan.skipped, *selected.skipped)
+    return replace(plan, attacks=selected.running, skipped=skipped, signals=selected.signals)
 
 
 def _keep_inputs_out_of(out: Path, settings: AuditSettings, in_memory: bool) -> None:
@@ -185,43 +154,6 @@ def _keep_inputs_out_of(out: Path, settings: AuditSettings, in_memory: bool) -> 
                 raise InputError(f"{out}/ holds an input ({key}: {path}); choose another --out")
 
 
-def _load_attacks(settings: AuditSettings, policy: PluginPolicy, complaints: Complaints) -> tuple[PlannedAttack, ...]:
-    planned: list[PlannedAttack] = []
-    specs = []
-    for text in settings.attacks:
-        with complaints.collect():
-            specs.append((text, *parse_spec(text)))
-    repeated = Counter(name for _, name, _ in specs)
-    for text, name, options in specs:
-        with complaints.collect():
-            plugin = registry.find("attacks", name, policy)
-            cls = registry.load("attacks", name, policy)
-            with answerable(plugin):
-                attack = build(cls, options, f"attack {name!r}")
-                attack.needs.signals()  # a third party's declaration may fail: better here than midway
-            title = name if repeated[name] == 1 else text.replace(",", ";")
-            if title in {other.name for other in planned}:
-                raise InputError(f"attack {text!r} is asked for twice - leave one out")
-            planned.append(PlannedAttack(title, plugin, attack))
-    return tuple(planned)
-
-
-def _load_signals(
-    attacks: tuple[PlannedAttack, ...], policy: PluginPolicy, complaints: Complaints
-) -> dict[str, PlannedSignal]:
-    signals = {}
-    for text in dict.fromkeys(
-        name for planned in attacks for names in planned.needs.signals().values() for name in names
-    ):
-        with complaints.collect():
-            name, options = parse_spec(text)
-            plugin = registry.find("signals", name, policy)
-            with answerable(plugin):
-                signal = build(registry.load("signals", name, policy), options, f"signal {name!r}")
-            signals[text] = PlannedSignal(plugin, signal)
-    return signals
-
-
 def _load_reports(settings: AuditSettings, policy: PluginPolicy, complaints: Complaints) -> tuple[PlannedReport, ...]:
     reports = []
     for text in settings.reports:
@@ -234,32 +166,9 @@ def _load_reports(settings: AuditSettings, policy: PluginPolicy, complaints: Com
     return tuple(reports)
 
 
-def _skip(
-    attacks: tuple[PlannedAttack, ...], signals: Mapping[str, PlannedSignal], model: Model
-) -> tuple[Skipped, ...]:
-    task = model.describe().task
-    skipped = []
-    for planned in attacks:
-        reason = _obstacle(planned.needs, signals, model, task)
-        if reason is not None:
-            skipped.append(Skipped(planned.name, reason))
-    return tuple(skipped)
-
-
-def _obstacle(needs: Needs, signals: Mapping[str, PlannedSignal], model: Model, task: Task) -> str | None:
-    """Return why an attack cannot run on a model, or None."""
-    for name in dict.fromkeys(name for names in needs.signals().values() for name in names):
-        signal = signals[name].signal
-        if task not in signal.tasks:
-            tasks = ", ".join(sorted(signal.tasks))
-            return f"signal {name!r} is defined for {tasks}, and the model is {task}"
-        missing = signal.want.capabilities - model.capabilities
-        if missing:
-            return f"signal {name!r} needs {', '.join(sorted(missing))}, which this backend does not give"
-    if needs.references or needs.population_references or needs.min_references or needs.membership:
-        return "it needs reference models, and none are given"
-    if needs.known_folds:
-        return "it needs known members, and this audit gives none"
-    if needs.queries != (PLAIN,) or needs.budget:
-        return "it needs transformed or adaptive queries, and this audit sends records as they are"
-    return None
+def _too_few(needs: Needs, roles: Roles) -> str | None:
+    """Return why the records do not suffice for an attack that learns from part of them, or None."""
+    fewest = min(len(roles.feeds[role]) for role in (Role.MEMBERS, Role.NONMEMBERS))
+    if fewest >= needs.known_folds:
+        return None
+    return f"it learns from {needs.known_folds} parts of members and of non-members, and one side has {fewest} records"

@@ -57,6 +57,24 @@ class Roles:
         """Return the order of the audited records by digest, shape (n,): the same for any order of the files."""
         return _by_digest(*(self.feeds[role].records for role in (Role.MEMBERS, Role.NONMEMBERS)))
 
+    def folds(self, count: int) -> NDArray[np.intp]:
+        """Return the fold of every audited record in the order of `evidence_order`, shape (n,), in [0, count).
+
+        Each side is dealt out in turn, so that every fold has its share of members and of non-members; equal
+        records of both sides share a fold: who knows one of them knows the other.
+        """
+        members, nonmembers = (self.feeds[role].records.digests[:, 0] for role in (Role.MEMBERS, Role.NONMEMBERS))
+        both = np.intersect1d(members, nonmembers)
+        folds = []
+        for digests in (members, nonmembers):
+            distinct, which = np.unique(digests, return_inverse=True)
+            dealt = np.arange(len(distinct)) % count
+            shared = np.isin(distinct, both)
+            dealt[shared] = np.searchsorted(both, distinct[shared]) % count
+            folds.append(dealt[which])
+        in_file_order: NDArray[np.intp] = np.concatenate(folds)
+        return in_file_order[self.evidence_order()]
+
     def population_order(self) -> NDArray[np.intp]:
         """Return the order of the population records by digest, shape (m,)."""
         return _by_digest(self.feeds[Role.POPULATION].records)

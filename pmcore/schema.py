@@ -57,6 +57,20 @@ class PreprocessingPart(Part):
     source: str
 
 
+class GradientPart(Part):
+    """Where the gradients of the model came from, where some attack read them."""
+
+    tier: str = Field(
+        description="framework; exported graph, where pmcore differentiates what a runtime runs; or closed form"
+    )
+    method: str = Field(description="how they were taken record by record")
+    precision: str
+    agreement: float | None = Field(
+        description="largest difference of the graph from the runtime's answers, relative to the largest of these"
+    )
+    surrogate: bool = Field(description="whether rounding in the model was differentiated as if it were none")
+
+
 class ModelPart(Part):
     """The audited model, as it really ran."""
 
@@ -73,6 +87,7 @@ class ModelPart(Part):
     output_name: str
     resolution_limited: bool
     preprocessing: PreprocessingPart
+    gradients: list[GradientPart] = Field(default_factory=list, description="empty where no attack read gradients")
     notes: list[str]
 
 
@@ -112,6 +127,9 @@ class ThreatModelPart(Part):
 
     access: str
     knowledge: str
+    told_of_others: bool = Field(
+        default=False, description="whether it learns from the true membership of other records: an upper bound"
+    )
 
 
 class CalibratedPoint(Part):
@@ -167,6 +185,7 @@ class Conduct(Part):
     signals: list[str]
     threat_model: ThreatModelPart
     queries: int
+    note: str | None = Field(default=None, description="why the attack's fallback ran in its place")
 
 
 class AttackPart(Figures, Conduct):

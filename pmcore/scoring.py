@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +16,9 @@ from pmcore.evidence import Evidence, EvidenceKey, Source
 from pmcore.gather import Gathered
 from pmcore.interfaces import Direction, Floats, ModelDescription
 from pmcore.option_docs import resolved_options
-from pmcore.plan import Plan, PlannedAttack
+from pmcore.plan import Plan
 from pmcore.plugin_failures import answerable
+from pmcore.selection import PlannedAttack, signal_names
 
 
 def score_attack(
@@ -36,6 +38,29 @@ def score_attack(
     """
     order = plan.roles.evidence_order()
     evidence = make_evidence(plan, planned, gathered, description, order)
+    if planned.needs.known_folds:
+        answer = _by_folds(planned, evidence, plan.roles.folds(planned.needs.known_folds), _is_member(plan)[order])
+    else:
+        answer = _answer(planned, evidence)
+    return Scored(
+        scores=_in_file_order(answer.scores, order),
+        p_values=_in_file_order(answer.p_values, order) if answer.p_values is not None else None,
+        finest_level=float(answer.smallest.max()) if answer.smallest is not None else 1.0,
+        n_members=len(plan.roles.feeds[Role.MEMBERS]),
+        labels=plan.roles.audited_labels(),
+    )
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What an attack said of n records: scores, and p-values with the smallest possible ones if it has some."""
+
+    scores: Floats
+    p_values: Floats | None
+    smallest: Floats | None
+
+
+def _answer(planned: PlannedAttack, evidence: Evidence) -> _Answer:
     with answerable(planned.plugin):
         scores = planned.attack.score(evidence)
         p_values = planned.attack.p_values(evidence)
@@ -43,14 +68,42 @@ def score_attack(
     if p_values is not None:
         returned |= {"p-values": p_values.values, "smallest p-values": p_values.smallest}
     for what, values in returned.items():
-        _check_numbers(planned, what, values, len(order))
-    return Scored(
-        scores=_in_file_order(scores, order),
-        p_values=_in_file_order(p_values.values, order) if p_values is not None else None,
-        finest_level=float(p_values.smallest.max()) if p_values is not None else 1.0,
-        n_members=len(plan.roles.feeds[Role.MEMBERS]),
-        labels=plan.roles.audited_labels(),
-    )
+        _check_numbers(planned, what, values, len(evidence.labels))
+    return _Answer(scores, None, None) if p_values is None else _Answer(scores, p_values.values, p_values.smallest)
+
+
+def _by_folds(
+    planned: PlannedAttack, evidence: Evidence, folds: NDArray[np.intp], is_member: NDArray[np.bool_]
+) -> _Answer:
+    """Return what an attack says of each fold when it is told the membership of all others."""
+    whole: _Answer | None = None
+    for fold in range(planned.needs.known_folds):
+        hidden = folds == fold
+        known = np.where(hidden, -1, is_member).astype(np.int8)
+        known.flags.writeable = False
+        answer = _answer(planned, replace(evidence, known=known))
+        if whole is None:
+            whole = answer
+            continue
+        if (whole.p_values is None) != (answer.p_values is None):
+            raise PluginError(f"{planned.plugin.title} has p-values in some folds and not in others; tell its authors")
+        whole = _Answer(
+            np.where(hidden, answer.scores, whole.scores),
+            _where(hidden, answer.p_values, whole.p_values),
+            _where(hidden, answer.smallest, whole.smallest),
+        )
+    assert whole is not None  # no attack declares fewer than two folds
+    return whole
+
+
+def _where(hidden: NDArray[np.bool_], new: Floats | None, old: Floats | None) -> Floats | None:
+    return None if new is None or old is None else np.where(hidden, new, old)
+
+
+def _is_member(plan: Plan) -> NDArray[np.bool_]:
+    """Return whether each audited record is a member, in the order of the files, shape (n,)."""
+    sizes = [len(plan.roles.feeds[role]) for role in (Role.MEMBERS, Role.NONMEMBERS)]
+    return np.arange(sum(sizes)) < sizes[0]
 
 
 def make_evidence(
@@ -78,12 +131,15 @@ def make_evidence(
             arrays[EvidenceKey(Source.POPULATION, name)] = gathered[Role.POPULATION].signals[name][by_digest]
     for array in arrays.values():
         array.flags.writeable = False
-    names = {name for signals in planned.needs.signals().values() for name in signals}
     return Evidence(
         arrays=arrays,
         labels=plan.roles.audited_labels()[order],
         population_labels=population_labels,
-        lower_is_member={name: plan.signals[name].signal.direction is Direction.LOWER for name in names},
+        lower_is_member={
+            name: direction is Direction.LOWER
+            for name in signal_names(planned.needs)
+            if (direction := plan.signals[name].signal.direction) is not Direction.NEITHER
+        },
         task=description.task,
         classes=description.classes,
         seed=seed_of(plan.settings.seed, planned),

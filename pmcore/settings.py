@@ -34,6 +34,9 @@ class AuditSettings(BaseModel):
     )
     population_share: float = Field(1 / 3, gt=0, lt=1, description="share of the non-members set aside as population")
     attacks: tuple[str, ...] = Field(("population",), description="attacks as NAME or NAME:option=value,…")
+    layers: tuple[str, ...] = Field(
+        (), description="layers that white-box attacks look at: names, indices, negative ones from the end, last"
+    )
     backend: str | None = Field(None, description="backend as NAME or NAME:option=value,…; found from the file")
     out: str | None = Field(None, min_length=1, description="folder for the report")
     reports: tuple[str, ...] = Field(("json", "plots"), description="forms of the report")
@@ -74,6 +77,14 @@ class AuditSettings(BaseModel):
         if value is not None and "\0" in value:
             raise ValueError(f"{quoted(value)} - give a path without a NUL character")
         return value
+
+    @field_validator("layers", mode="before")
+    @classmethod
+    def _layers(cls, value: Any) -> Any:
+        """Accept several layers in one text, ``3,4,fc``, and indices as numbers."""
+        several = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+        given = several if isinstance(several, list | tuple) else [several]
+        return [str(one) if type(one) is int else one for one in given]
 
     @field_validator("x_keys", "fpr", mode="before")
     @classmethod

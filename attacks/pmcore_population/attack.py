@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
+from pmcore.conformal import Pool, conformal_p_values, conformal_scores, one_pool, pools_by_class
 from pmcore.errors import InputError
 from pmcore.interfaces import Attack, Evidence, Floats, Needs, PValues
 
@@ -60,76 +57,24 @@ class PopulationAttack(Attack):
 
     def score(self, evidence: Evidence) -> Floats:
         """Return 1 - p, refined inside the steps of p by the signal; shape (n,), in (0, 1)."""
-        scores = np.empty(len(evidence.labels))
-        for group in self._groups(evidence):
-            rank = np.searchsorted(group.population, group.audited, side="left")
-            fraction = _fraction_of_gap(group.population, group.audited, rank)
-            scores[group.records] = (rank + fraction) / (len(group.population) + 1)
-        return scores
+        return conformal_scores(self._pools(evidence), len(evidence.labels))
 
     def p_values(self, evidence: Evidence) -> PValues:
         """Return conformal p-values, in [1 / (m + 1), 1] with m the records of the record's pool."""
-        values, smallest = np.empty(len(evidence.labels)), np.empty(len(evidence.labels))
-        for group in self._groups(evidence):
-            at_least = len(group.population) - np.searchsorted(group.population, group.audited, side="left")
-            values[group.records] = (1 + at_least) / (len(group.population) + 1)
-            smallest[group.records] = 1 / (len(group.population) + 1)
-        return PValues(values, smallest)
+        return conformal_p_values(self._pools(evidence), len(evidence.labels))
 
-    def _groups(self, evidence: Evidence) -> Iterator[_Group]:
+    def _pools(self, evidence: Evidence) -> tuple[Pool, ...]:
         audited = self._signed(evidence, evidence.target(self.signal))
         population = self._signed(evidence, evidence.population(self.signal))
         if not self.per_class:
-            yield _Group(slice(None), audited, np.sort(population))
-            return
-        labels, population_labels = evidence.labels, evidence.population_labels
-        if population_labels is None or labels.ndim != 1 or labels.dtype.kind not in "iu":
-            raise InputError("population: per_class: true - the task has no classes; leave per_class out")
-        classes, counts = np.unique(population_labels, return_counts=True)
-        large = classes[counts * self.alpha >= 1.0]
-        for label in large:
-            yield _Group(
-                np.flatnonzero(labels == label),
-                audited[labels == label],
-                np.sort(population[population_labels == label]),
-            )
-        pooled = ~np.isin(labels, large)
-        yield _Group(np.flatnonzero(pooled), audited[pooled], np.sort(population[~np.isin(population_labels, large)]))
+            return one_pool(audited, population)
+        try:
+            return pools_by_class(audited, evidence.labels, population, evidence.population_labels, self.alpha)
+        except InputError as error:
+            raise InputError(f"population: {error}") from error
 
     def _signed(self, evidence: Evidence, values: Floats) -> Floats:
         if values.ndim != 1:
             several = f"gives {values.shape[1]} numbers per record; choose a signal with one"
             raise InputError(f"population: signal: {self.signal} - {several}")
         return evidence.membership_evidence(self.signal, values)
-
-
-@dataclass(frozen=True)
-class _Group:
-    """Records that share one pool; `audited` (n,) and `population` (m,) ascending, higher = more like a member."""
-
-    records: slice | NDArray[np.intp]
-    audited: Floats
-    population: Floats
-
-
-def _fraction_of_gap(population: Floats, values: Floats, rank: NDArray[np.intp]) -> Floats:
-    """Return where each value lies between its two neighbours in the population, shape (n,), in [0, 1).
-
-    The gap is measured in representable numbers and not in units: that is monotone, needs no scale, treats the
-    two open ends like any other gap, and separates the tiny losses of memorised records. A value equal to a
-    population record belongs below it, at the end of the lower gap.
-    """
-    edges = np.concatenate([[-np.inf], population, [np.inf]])
-    low = _ordinal(edges[rank])
-    # Differences of ordinals may exceed int64 but never uint64, so wrapping subtraction is exact.
-    passed = (_ordinal(values) - low).view(np.uint64)
-    gap = (_ordinal(edges[rank + 1]) - low).view(np.uint64)
-    fraction: Floats = passed / (gap + 1.0)
-    return np.minimum(fraction, np.nextafter(1.0, 0.0))
-
-
-def _ordinal(values: Floats) -> NDArray[np.int64]:
-    """Return the position of each number among all float64 numbers in order (0.0 is 0); shape as `values`."""
-    bits = np.ascontiguousarray(values, dtype=np.float64).view(np.int64)
-    magnitude = bits & np.int64(0x7FFF_FFFF_FFFF_FFFF)
-    return np.where(bits < 0, -magnitude, magnitude)

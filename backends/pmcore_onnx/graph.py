@@ -22,7 +22,8 @@ SAME_SHAPE = frozenset({"Normalizer", "Scaler", "Imputer", "Binarizer"})
 _SMALL = 1024
 """Bytes of a constant that are kept when the weights are dropped: shapes and axes fit, weights do not."""
 _TYPED = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
-_SHAPES = frozenset({"Shape", "Size"})
+SHAPES = frozenset({"Shape", "Size"})
+"""Operators whose output depends on no value of their input."""
 _READ_AT: Mapping[str, int] = {
     "Constant": 0,
     **dict.fromkeys(("Identity", "Cast", "Squeeze", "Unsqueeze", "Reshape", "Expand", "Flatten", "Transpose"), 1),
@@ -73,7 +74,7 @@ class Graph:
         """Return the tensors whose values (not merely whose shapes) depend on the records."""
         found = {value.name for value in self.model.graph.input} - self.constants.keys()
         for node in self.nodes:
-            if node.op_type not in _SHAPES and any(name in found for name in reads(node)):
+            if node.op_type not in SHAPES and any(name in found for name in reads(node)):
                 found.update(name for name in node.output if name)
         return frozenset(found)
 

@@ -21,6 +21,8 @@ _SLOTS = frozenset(
 )
 _NO_PARAMETERS = frozenset({"Resize", "Upsample", "Pad", "Clip", "Pow", "Where", "Dropout", "Slice", "Tile"})
 _BUFFERS = {"BatchNormalization": (3, 4)}
+_STATES = {"LSTM": (5, 6), "GRU": (5,), "RNN": (5,)}
+"""Slots of the states that recurrent layers start from: mostly a nought, which is no parameter."""
 _NUMBERS = frozenset({"coefficients", "intercepts"})
 _SOURCELESS = frozenset({"Shape", "Size", "ConstantOfShape", "DequantizeLinear", "Constant"})
 _ROUNDS = 4
@@ -132,9 +134,9 @@ class _Counted:
 def _parameters(graph: Graph, node: NodeProto, counted: _Counted) -> Iterator[int]:
     if node.op_type in _NO_PARAMETERS:
         return
-    alone = node.op_type in _SLOTS
-    walked = counted.all_of if alone else counted.wide_of
     for slot, name in enumerate(node.input):
+        alone = node.op_type in _SLOTS and slot not in _STATES.get(node.op_type, ())
+        walked = counted.all_of if alone else counted.wide_of
         if name and name not in graph.live and slot not in _BUFFERS.get(node.op_type, ()):
             for source in _sources(graph, name, walked):
                 if source.name not in counted.sources and (source.size > 1 or alone):

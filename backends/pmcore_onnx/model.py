@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Self
 
-from pmcore.asking import activations, few, first_look, predictions, still_open, together
+from pmcore.asking import few, first_look, predictions, still_open
 from pmcore.errors import AuditError
 from pmcore.heads import Head
 from pmcore.intake import Intake
 from pmcore.interfaces import (
     Array,
+    GradientRequest,
+    GradientSource,
+    HeadInput,
     Inputs,
     Layer,
     LoadOptions,
@@ -21,14 +24,19 @@ from pmcore.interfaces import (
     Outputs,
     Want,
 )
+from pmcore.last_layer import LastLayer
 from pmcore.layers import LayerTable
 from pmcore.reading import Reading, presume
 from pmcore.trial import VERIFIED, count_columns, freed_note
+from pmcore_autograd import load
+from pmcore_autograd.answering import Running
+from pmcore_autograd.inside import Inside, Opening
 from pmcore_onnx.dense import write_dense
 from pmcore_onnx.feeding import read_intake
 from pmcore_onnx.files import external_files, looks_like_onnx
 from pmcore_onnx.graph import Graph, drop_weights, read_model
 from pmcore_onnx.head import find_head
+from pmcore_onnx.last_layer import find_last_layer
 from pmcore_onnx.layers import precision_of, read_layers
 from pmcore_onnx.rewrite import Edit, edited, is_as_it_stands
 from pmcore_onnx.session import Session, Settings, open_session
@@ -71,8 +79,11 @@ class OnnxModel(Model):
         self._reading = reading
         self._facts = facts
         self._batch_notes = intake.notes
+        self._known: Graph | None = None
         self._table: LayerTable | None = None
         self._deeper: dict[tuple[str, ...], Session] = {}
+        self._sample: Inputs = {}
+        self._within: Inside | None = None
 
     @classmethod
     def recognises(cls, path: Path, head: bytes) -> bool:
@@ -142,6 +153,7 @@ class OnnxModel(Model):
         some = few(sample)
         if not some:
             return
+        self._sample = some
         if self._intake.batch is not None and len(next(iter(some.values()))) > 1:
             self._free_batch(few(some, VERIFIED))
         half = "float16" in self._facts.precision  # bfloat16 is another
@@ -157,38 +169,75 @@ class OnnxModel(Model):
 
     def activations(self, inputs: Inputs, layers: Sequence[str]) -> Mapping[str, Array]:
         """Return the outputs of layers that are given by name or by index, each (b, ...)."""
-        tensors = self._tensors(layers)
-        return activations(self._looking_at(tensors), self._intake, tensors, inputs)
+        return self._inside().activations(self._running(), inputs, layers)
+
+    def head_input(self, inputs: Inputs) -> HeadInput:
+        """Return what enters the last linear layer, values (b, h)."""
+        return self._inside().head_input(self._running(), inputs)
+
+    def gradients(
+        self, inputs: Inputs, labels: Array, requests: Sequence[GradientRequest]
+    ) -> Mapping[GradientRequest, Array]:
+        """Return reductions of gradients of the file's own graph, differentiated by torch; see `Model.gradients`."""
+        return self._inside().gradients(self._running(), inputs, labels, requests)
+
+    def gradient_source(self) -> GradientSource | None:
+        """Return how the graph was differentiated, once it was."""
+        return None if self._within is None else self._within.source
+
+    def obstacle(self, want: Want) -> str | None:
+        """Return why the model cannot answer a wish, or None if it can; see `Model.obstacle`."""
+        return super().obstacle(want) or self._inside().obstacle(self._running(), want)
 
     def ask(self, inputs: Inputs, labels: Array, want: Want) -> Outputs:
-        """Answer everything in `want` about one batch in one pass."""
-        if not (want.predictions and want.activations) or want.gradients:
+        """Answer everything in `want` about one batch; all but gradients in one pass."""
+        if not want.predictions or not (want.activations or want.head_input):
             return super().ask(inputs, labels, want)
-        tensors = self._tensors(sorted(want.activations))
-        return together(self._looking_at(tensors), self._intake, self._reading, tensors, inputs, labels)
+        return self._inside().ask(self._running(), inputs, labels, want)
 
     def close(self) -> None:
-        """Release the sessions."""
+        """Release the sessions, and the graph that was differentiated."""
         self._session = None
+        self._within = None
         self._deeper.clear()
 
     def _open(self) -> Session:
         return still_open(self._session, self._path)
 
-    def _layers(self) -> LayerTable:
-        if self._table is None:
+    def _running(self) -> Running:
+        return Running(self._open(), self._intake, self._reading, self._facts.precision, self._sample)
+
+    def _inside(self) -> Inside:
+        if self._within is None:
+            device = self._open().device
+            self._within = Inside(
+                Opening(self._layers, self._last_layer, self._looking_at, lambda tensor: load(self._path, (tensor,))),
+                self._path,
+                "cpu" if device.kind == "cpu" else f"cuda:{device.number}",
+                self._settings.threads,
+            )
+        return self._within
+
+    def _structure(self) -> Graph:
+        if self._known is None:
             model = read_model(self._path)
             drop_weights(model)
-            self._table = read_layers(Graph(model))
+            self._known = Graph(model)
+        return self._known
+
+    def _layers(self) -> LayerTable:
+        if self._table is None:
+            self._table = read_layers(self._structure())
         return self._table
 
-    def _tensors(self, layers: Sequence[str]) -> dict[str, str]:
-        return {name: self._layers().tensor(name, self._path) for name in layers}
+    def _last_layer(self, tensor: str) -> LastLayer | str:
+        raw = self._edit.raw if tensor == self._edit.scores else None
+        return find_last_layer(self._structure(), raw or tensor, raw)
 
-    def _looking_at(self, tensors: Mapping[str, str]) -> Session:
+    def _looking_at(self, tensors: Iterable[str]) -> Session:
         """Return a session that gives these tensors beside the predictions; kept until others are wanted."""
         self._open()
-        key = tuple(sorted(set(tensors.values())))
+        key = tuple(sorted(set(tensors)))
         found = self._deeper.get(key)
         if found is None:
             edit = replace(self._edit, outputs=tuple(dict.fromkeys((*self._edit.outputs, *key))))
@@ -213,3 +262,4 @@ class OnnxModel(Model):
             self._batch_notes = (note,)
             self._session, self._intake, self._edit = session, intake, edit
             self._deeper.clear()
+            self._within = None

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pmcore.interfaces import Array
-from pmcore_openvino.importing import import_openvino
+from pmcore_autograd.openvino_importing import import_openvino
 
 
 def write_dense(path: Path, weights: Sequence[Array], biases: Sequence[Array]) -> None:

@@ -10,8 +10,8 @@ from pmcore.errors import InputError, ModelError
 from pmcore.intake import Intake, Shape, intake_of
 from pmcore.interfaces import TensorSpec
 from pmcore.quoting import printable
+from pmcore_autograd.openvino_importing import import_openvino
 from pmcore_openvino.graph import shape_of
-from pmcore_openvino.importing import import_openvino
 
 _TYPES: Mapping[str, str] = {
     "f16": "float16",

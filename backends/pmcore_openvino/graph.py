@@ -10,7 +10,7 @@ from typing import Any
 
 from pmcore.errors import ModelError
 from pmcore.intake import Shape
-from pmcore_openvino.importing import import_openvino
+from pmcore_autograd.openvino_importing import import_openvino
 
 STRUCTURE = frozenset({"Parameter", "Result", "Constant"})
 """Nodes that compute nothing."""

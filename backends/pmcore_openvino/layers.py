@@ -18,6 +18,8 @@ _NO_PARAMETERS = frozenset(
     {"Interpolate", "Pad", "Clamp", "Power", "Select", "StridedSlice", "Slice", "Tile", "FakeQuantize", "Broadcast"}
 )
 _BUFFERS = {"BatchNormInference": (3, 4)}
+_STATES = {"LSTMSequence": (1, 2), "GRUSequence": (1,), "RNNSequence": (1,)}
+"""Slots of the states that recurrent layers start from: mostly a nought, which is no parameter."""
 _FIRST = frozenset({"FakeQuantize", "Reshape", "Transpose", "Convert", "Squeeze", "Unsqueeze", "Broadcast", "Gather"})
 """Operations on constants whose first input alone holds the weight; the others are shapes, axes, limits."""
 _SCALED = frozenset({"Multiply", "Subtract"})
@@ -56,7 +58,8 @@ def _parameters(graph: Graph, node: Any, counted: set[str]) -> Iterator[int]:
             continue
         for source in _sources(value.get_node()):
             size = prod(source.get_output_shape(0))
-            if source.get_name() not in counted and (size > 1 or kind in _SLOTS):
+            alone = kind in _SLOTS and slot not in _STATES.get(kind, ())
+            if source.get_name() not in counted and (size > 1 or alone):
                 counted.add(source.get_name())
                 yield size
 
@@ -74,7 +77,7 @@ def _sources(node: Any) -> Iterator[Any]:
         if kind == "Constant":
             if node.get_element_type().is_real() or made_floats:
                 yield node
-        elif kind != "ShapeOf" and node.get_element_type().is_real():
+        elif kind != "ShapeOf" and node.get_output_element_type(0).is_real():
             reads = [value.get_node() for value in node.input_values()]
             if kind in _FIRST or (kind in _SCALED and _is_low(reads[0])):
                 reads = reads[:1]

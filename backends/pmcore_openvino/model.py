@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from pmcore.asking import activations, few, first_look, predictions, still_open, together
+from pmcore.asking import few, first_look, predictions, still_open
 from pmcore.errors import AuditError
 from pmcore.heads import Head
 from pmcore.intake import Intake
 from pmcore.interfaces import (
     Array,
+    GradientRequest,
+    GradientSource,
+    HeadInput,
     Inputs,
     Layer,
     LoadOptions,
@@ -25,6 +28,9 @@ from pmcore.interfaces import (
 from pmcore.layers import LayerTable
 from pmcore.reading import Reading, presume
 from pmcore.trial import VERIFIED, count_columns, freed_note
+from pmcore_autograd import load
+from pmcore_autograd.answering import Running
+from pmcore_autograd.inside import Inside, Opening
 from pmcore_openvino.dense import write_dense
 from pmcore_openvino.digest import model_sha256
 from pmcore_openvino.facts import properties_of, weight_notes
@@ -32,6 +38,7 @@ from pmcore_openvino.feeding import read_intake
 from pmcore_openvino.files import check_files, looks_like_ir
 from pmcore_openvino.graph import Graph, refuse_state
 from pmcore_openvino.head import find_head
+from pmcore_openvino.last_layer import find_last_layer
 from pmcore_openvino.layers import read_layers
 from pmcore_openvino.rewrite import freed
 from pmcore_openvino.runtime import make_core, read_model, version
@@ -79,6 +86,8 @@ class OpenvinoModel(Model):
         self._batch_notes = intake.notes
         self._table: LayerTable | None = None
         self._deeper: dict[tuple[str, ...], Session] = {}
+        self._sample: Inputs = {}
+        self._within: Inside | None = None
 
     @classmethod
     def recognises(cls, path: Path, head: bytes) -> bool:
@@ -164,6 +173,7 @@ class OpenvinoModel(Model):
         some = few(sample)
         if not some:
             return
+        self._sample = some
         if self._intake.batch is not None and len(next(iter(some.values()))) > 1:
             self._free_batch(few(some, VERIFIED))
         session = self._open()
@@ -181,23 +191,54 @@ class OpenvinoModel(Model):
 
     def activations(self, inputs: Inputs, layers: Sequence[str]) -> Mapping[str, Array]:
         """Return the outputs of layers that are given by name or by index, each (b, ...)."""
-        tensors = self._tensors(layers)
-        return activations(self._looking_at(tensors), self._intake, tensors, inputs)
+        return self._inside().activations(self._running(), inputs, layers)
+
+    def head_input(self, inputs: Inputs) -> HeadInput:
+        """Return what enters the last linear layer, values (b, h)."""
+        return self._inside().head_input(self._running(), inputs)
+
+    def gradients(
+        self, inputs: Inputs, labels: Array, requests: Sequence[GradientRequest]
+    ) -> Mapping[GradientRequest, Array]:
+        """Return reductions of gradients of the file's own graph, differentiated by torch; see `Model.gradients`."""
+        return self._inside().gradients(self._running(), inputs, labels, requests)
+
+    def gradient_source(self) -> GradientSource | None:
+        """Return how the graph was differentiated, once it was."""
+        return None if self._within is None else self._within.source
+
+    def obstacle(self, want: Want) -> str | None:
+        """Return why the model cannot answer a wish, or None if it can; see `Model.obstacle`."""
+        return super().obstacle(want) or self._inside().obstacle(self._running(), want)
 
     def ask(self, inputs: Inputs, labels: Array, want: Want) -> Outputs:
-        """Answer everything in `want` about one batch in one pass."""
-        if not (want.predictions and want.activations) or want.gradients:
+        """Answer everything in `want` about one batch; all but gradients in one pass."""
+        if not want.predictions or not (want.activations or want.head_input):
             return super().ask(inputs, labels, want)
-        tensors = self._tensors(sorted(want.activations))
-        return together(self._looking_at(tensors), self._intake, self._reading, tensors, inputs, labels)
+        return self._inside().ask(self._running(), inputs, labels, want)
 
     def close(self) -> None:
         """Release the compiled models, and the weights that they were made of."""
-        self._session = self._graph = None
+        self._session = self._graph = self._within = None
         self._deeper.clear()
 
     def _open(self) -> Session:
         return still_open(self._session, self._path)
+
+    def _running(self) -> Running:
+        session = self._open()
+        return Running(session, self._intake, self._reading, session.computed.shown, self._sample)
+
+    def _inside(self) -> Inside:
+        if self._within is None:
+            opening = Opening(
+                self._layers,
+                lambda tensor: find_last_layer(self._structure(), tensor),
+                self._looking_at,
+                lambda tensor: load(self._structure().model, (tensor,)),
+            )
+            self._within = Inside(opening, self._path, threads=self._settings.threads)
+        return self._within
 
     def _structure(self) -> Graph:
         return still_open(self._graph, self._path)
@@ -207,12 +248,9 @@ class OpenvinoModel(Model):
             self._table = read_layers(self._structure())
         return self._table
 
-    def _tensors(self, layers: Sequence[str]) -> dict[str, str]:
-        return {name: self._layers().tensor(name, self._path) for name in layers}
-
-    def _looking_at(self, tensors: Mapping[str, str]) -> Session:
+    def _looking_at(self, tensors: Iterable[str]) -> Session:
         """Return a session that gives these tensors beside the predictions; kept until others are wanted."""
-        key = tuple(sorted(set(tensors.values())))
+        key = tuple(sorted(set(tensors)))
         found = self._deeper.get(key)
         if found is None:
             wanted = tuple(dict.fromkeys((*self._head.tensors, *key)))
@@ -236,6 +274,7 @@ class OpenvinoModel(Model):
             self._batch_notes = (note,)
             self._session, self._intake, self._graph, self._table = session, intake, graph, None
             self._deeper.clear()
+            self._within = None
 
     def _precision_notes(self, session: Session) -> Iterator[str]:
         if self._settings.deployed:

@@ -9,8 +9,8 @@ import numpy as np
 
 from pmcore.errors import ModelError
 from pmcore.interfaces import Array
+from pmcore_autograd.openvino_importing import import_openvino
 from pmcore_openvino.graph import Graph
-from pmcore_openvino.importing import import_openvino
 
 
 def freed(graph: Graph, size: int, path: Path) -> Graph:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pmcore.errors import ModelError
 from pmcore.runtime_failures import failure, first_line, refusal, unknown_operator
-from pmcore_openvino.importing import import_openvino
+from pmcore_autograd.openvino_importing import import_openvino
 
 _RUNTIME = "openvino"
 _UNKNOWN = (

@@ -17,7 +17,7 @@ from pmcore.quoting import printable, quoted
 
 IMPOSSIBLE = float(np.log(np.finfo(np.float64).smallest_subnormal))
 """What stands for the logarithm of a probability of exactly 0: that of the smallest number there is."""
-_HIDDEN: Mapping[str, Callable[[Array], Array]] = {
+HIDDEN: Mapping[str, Callable[[Array], Array]] = {
     "identity": lambda x: x,
     "logistic": expit,
     "tanh": np.tanh,
@@ -145,19 +145,19 @@ def log_probabilities(estimator: Any, x: Array) -> Array:
 
 def network_logits(estimator: Any, x: Array) -> Array:
     """Return what comes before the last activation of a multi-layer perceptron, (n, c), by its public weights."""
-    network = _innermost(estimator)
+    network = innermost(estimator)
     for step in network.before:
         x = step.transform(x)
     last = network.last
     for weight, bias in zip(last.coefs_[:-1], last.intercepts_[:-1], strict=True):
-        x = _HIDDEN[last.activation](x @ weight + bias)
+        x = HIDDEN[last.activation](x @ weight + bias)
     return _rows(x @ last.coefs_[-1] + last.intercepts_[-1], len(x))
 
 
 def has_network(estimator: Any) -> bool:
     """Tell whether an estimator ends in a multi-layer perceptron."""
     kind = getattr(sys.modules.get("sklearn.neural_network"), "MLPClassifier", None)
-    return kind is not None and isinstance(_innermost(estimator).last, kind)
+    return kind is not None and isinstance(innermost(estimator).last, kind)
 
 
 def labels(estimator: Any, x: Array) -> Array:
@@ -175,14 +175,14 @@ def values(estimator: Any, x: Array) -> Array:
 
 
 @dataclass(frozen=True)
-class _Innermost:
+class Innermost:
     """What answers inside of pipelines and searches, and the steps before it."""
 
     before: tuple[Any, ...]
     last: Any
 
 
-def _innermost(estimator: Any) -> _Innermost:
+def innermost(estimator: Any) -> Innermost:
     pipeline = getattr(sys.modules.get("sklearn.pipeline"), "Pipeline", None)
     before: list[Any] = []
     while True:
@@ -193,7 +193,7 @@ def _innermost(estimator: Any) -> _Innermost:
                 before.append(estimator[:-1])
             estimator = estimator.steps[-1][1]
         else:
-            return _Innermost(tuple(before), estimator)
+            return Innermost(tuple(before), estimator)
 
 
 def _rows(found: Any, records: int) -> Array:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import pickle
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -14,17 +12,43 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from pmcore.asking import few, predictions, still_open
+from pmcore.cotangents import Cotangents
+from pmcore.dense_gradients import reduced
 from pmcore.devices import check_threads
-from pmcore.errors import AuditError, InputError, ModelError
+from pmcore.errors import InputError, ModelError
 from pmcore.heads import Ending
 from pmcore.intake import Intake
-from pmcore.interfaces import Array, Inputs, LoadOptions, Model, ModelDescription, Scale, Task, TensorSpec
+from pmcore.interfaces import (
+    Array,
+    GradientRequest,
+    GradientSource,
+    HeadInput,
+    Inputs,
+    Layer,
+    LoadOptions,
+    Model,
+    ModelDescription,
+    Outputs,
+    Scale,
+    Task,
+    TensorSpec,
+    Want,
+)
 from pmcore.quoting import printable
 from pmcore.reading import Reading
 from pmcore_sklearn.choosing import Chosen, choose
 from pmcore_sklearn.dense import write_dense
-from pmcore_sklearn.estimators import check_estimator, is_regressor, looks_like_an_estimator, probabilities, values
+from pmcore_sklearn.estimators import (
+    check_estimator,
+    is_regressor,
+    log_shares,
+    looks_like_an_estimator,
+    probabilities,
+    values,
+)
 from pmcore_sklearn.files import is_archive, load_estimator
+from pmcore_sklearn.fingerprints import fingerprint
+from pmcore_sklearn.layered import Layered, at_the_scores, explains, layered, transformed
 from pmcore_sklearn.runtime import ONE_AT_A_TIME, EstimatorRuntime, OneAnswer
 
 
@@ -47,6 +71,11 @@ class SklearnModel(Model):
             estimator, path, width, hasattr(estimator, "feature_names_in_"), options.threads
         )
         self._chosen = _unsettled(estimator)
+        self._source: GradientSource | None = None
+        self._layered: Layered | None = None
+        with contextlib.suppress(ModelError):  # what only looks like an estimator may fail to tell of its weights
+            self._layered = self._runtime.ask(lambda found, _: layered(found), np.zeros((1, width or 0)))
+        self._explained = True
         if width is not None:
             with contextlib.suppress(ModelError):  # zeros may be no record of this estimator: real ones settle it
                 self._settle(np.zeros((1, width)))
@@ -110,20 +139,55 @@ class SklearnModel(Model):
         chosen = self._chosen
         return predictions(OneAnswer(self._open(), chosen.way), self._intake, chosen.reading, inputs)
 
+    def layers(self) -> Sequence[Layer]:
+        """Return the layers of a linear model or a perceptron; () for any other."""
+        self._open()
+        return self._layered.described() if self._layered is not None and self._explained else ()
+
+    def gradients(
+        self, inputs: Inputs, labels: Array, requests: Sequence[GradientRequest]
+    ) -> Mapping[GradientRequest, Array]:
+        """Return norms and sketches of each record's gradient, by backpropagation in closed form."""
+        found, x = self._dense(Want(gradients=frozenset(requests))), self._finite(inputs)
+        reading, way = self._chosen.reading, self._chosen.way
+        outputs = Outputs(reading.task, reading.scale, labels, self.predict(inputs))
+
+        def question(estimator: Any, records: Array) -> Mapping[GradientRequest, Array]:
+            entering = transformed(estimator, records)
+            scores = found.outputs(entering)[-1]
+            cotangents = Cotangents.along(at_the_scores(scores, outputs.loss_gradient, way))
+            return reduced(found.gradients(entering, cotangents.directions), requests, cotangents)
+
+        answers = self._open().ask(question, x)
+        self._source = GradientSource("framework", "outer products in closed form", "float64")
+        return answers
+
+    def gradient_source(self) -> GradientSource | None:
+        """Return how gradients were taken, once some have been asked for."""
+        return self._source
+
+    def head_input(self, inputs: Inputs) -> HeadInput:
+        """Return what enters the last layer of a linear model or a perceptron, (b, h)."""
+        found, x = self._dense(Want(head_input=True)), self._finite(inputs)
+        values = self._open().ask(lambda estimator, records: found.entering(transformed(estimator, records)), x)
+        return HeadInput(values, list(found.layers.values())[-1].fitted)
+
+    def obstacle(self, want: Want) -> str | None:
+        """Return what the estimator cannot answer, in one phrase: only linear models and perceptrons have gradients."""
+        if self._layered is None or not self._explained:
+            if want.gradients or want.head_input:
+                return f"{self._name} has no {'gradient' if want.gradients else 'last linear layer'}"
+        elif want.head_input and self._chosen.way is log_shares:
+            return "its predictions are logarithms of shares, not what its last layer gives"
+        return super().obstacle(want)
+
     def sha256(self) -> str | None:
         """Return a SHA-256 of the estimator as Python would write it down, or None if it cannot be written."""
-        digest = hashlib.sha256()
-        try:
-            pickle.Pickler(_Sink(digest), protocol=5).dump(self._open().estimator)
-        except AuditError:
-            raise
-        except Exception:  # parts of an estimator may be anything, and refuse in any way
-            return None
-        return digest.hexdigest()
+        return fingerprint(self._open().estimator)
 
     def close(self) -> None:
         """Let go of the estimator."""
-        self._runtime = None
+        self._runtime = self._layered = None
 
     def _open(self) -> EstimatorRuntime:
         return still_open(self._runtime, self._path)
@@ -132,7 +196,31 @@ class SklearnModel(Model):
         def question(estimator: Any, records: Array) -> Chosen:
             return choose(estimator, records, self._options.output, self._options.task, self._path)
 
-        self._chosen = self._open().ask(question, x)
+        self._chosen = chosen = self._open().ask(question, x)
+        found = self._layered
+        if found is not None:
+            self._explained = False
+            with contextlib.suppress(ModelError):
+                self._explained = self._open().ask(lambda own, records: explains(found, own, records, chosen.way), x)
+
+    def _dense(self, want: Want) -> Layered:
+        """Return the dense layers that answer a wish.
+
+        Raises
+        ------
+        ModelError
+            They do not.
+        """
+        self._open()
+        reason = self.obstacle(want)
+        if self._layered is None or reason is not None:
+            raise ModelError(f"{self._path}: {reason}; ask for attacks that read predictions alone")
+        return self._layered
+
+    def _finite(self, inputs: Inputs) -> Array:
+        """Return the records with zeros for one that no estimator takes; its predictions are not finite either."""
+        (x,) = self._intake.ask(_Echo(), ("x",), inputs)
+        return np.where(np.isfinite(x).all(axis=1, keepdims=True), x, 0.0)
 
 
 class _Echo:
@@ -141,18 +229,6 @@ class _Echo:
     def run(self, outputs: Sequence[str], feeds: Any) -> list[Array]:
         """Return the inputs that are named."""
         return [feeds[name] for name in outputs]
-
-
-class _Sink:
-    """A file that keeps nothing but a hash of what is written to it."""
-
-    def __init__(self, digest: Any) -> None:
-        self._digest = digest
-
-    def write(self, piece: Any) -> int:
-        """Take a piece, which may be any buffer."""
-        self._digest.update(piece)
-        return memoryview(piece).nbytes
 
 
 def _check_options(options: LoadOptions) -> None:

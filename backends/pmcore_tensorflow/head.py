@@ -17,7 +17,7 @@ _ENDINGS: Mapping[str, Ending] = {
     "LogSoftmax": Ending.LOG_SOFTMAX,
     "Sigmoid": Ending.SIGMOID,
 }
-_CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
+CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def origin_of(tensor: Any) -> Origin:
         return Origin(op.inputs[0], _ENDINGS[op.type])
     if op.type == "Exp" and op.inputs[0].op.type == "LogSoftmax":
         return Origin(op.inputs[0].op.inputs[0], Ending.SOFTMAX)
-    return Origin(inside=op.type in _CALLS)
+    return Origin(inside=op.type in CALLS)
 
 
 @dataclass(frozen=True)

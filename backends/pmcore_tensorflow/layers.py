@@ -24,10 +24,11 @@ class Tap:
 
 @dataclass(frozen=True)
 class KerasLayers:
-    """The layers of a model, and where the output of each stands, by name."""
+    """The layers of a model, by name where the output of each stands, and the parameters that it is first to use."""
 
     table: LayerTable = field(default_factory=LayerTable)
     taps: Mapping[str, Tap] = field(default_factory=dict)
+    variables: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
 
     def tap(self, wanted: str, path: Path) -> Tap:
         """Return where the output of a layer stands that is given by index (also negative) or by name.
@@ -54,8 +55,9 @@ def network_of(model: Any) -> Any:
 def read_layers(model: Any) -> KerasLayers:
     """List the layers and operations of a functional or sequential model in order of computation.
 
-    A parameter is an element of a variable that training changes; a shared one is counted where it is first
-    used. Running means and variances are none. What a layer does inside is not listed, networks excepted.
+    A parameter is an element of a variable that training changes, or would if nothing were frozen; a shared one is
+    counted where it is first used. Running means and variances are none. What a layer does inside is not listed,
+    networks excepted.
     """
     network = network_of(model)
     if network is None:
@@ -63,11 +65,29 @@ def read_layers(model: Any) -> KerasLayers:
     found = list(_walk(network, (), "", set()))
     names = _distinct([one.name for one in found])
     layers = tuple(
-        Layer(index, name, type(one.operation).__name__, tuple(one.tap.tensor.shape), one.parameters)
+        Layer(
+            index,
+            name,
+            type(one.operation).__name__,
+            tuple(one.tap.tensor.shape),
+            sum(prod(variable.shape) for variable in one.variables),
+        )
         for index, (name, one) in enumerate(zip(names, found, strict=True))
     )
     taps = dict(zip(names, (one.tap for one in found), strict=True))
-    return KerasLayers(LayerTable(layers, tuple(names)), taps)
+    variables = dict(zip(names, (one.variables for one in found), strict=True))
+    return KerasLayers(LayerTable(layers, tuple(names)), taps, variables)
+
+
+def variables_of(operation: Any, seen: set[int]) -> tuple[Any, ...]:
+    """Return the parameters of a layer or a model, those of frozen parts too, without those that were seen before."""
+    found = []
+    parts = operation._flatten_layers() if hasattr(operation, "_flatten_layers") else ()
+    for variable in (variable for part in parts for variable in part._trainable_variables):
+        if id(variable) not in seen:
+            seen.add(id(variable))
+            found.append(variable)
+    return tuple(found)
 
 
 def tapped(keras: Any, model: Any, inputs: Any, taps: Mapping[str, Tap]) -> dict[str, Any]:
@@ -108,10 +128,10 @@ class _Found:
     name: str
     operation: Any
     tap: Tap
-    parameters: int
+    variables: tuple[Any, ...]
 
 
-def _walk(network: Any, calls: tuple[Any, ...], prefix: str, counted: set[int]) -> Iterator[_Found]:
+def _walk(network: Any, calls: tuple[Any, ...], prefix: str, seen: set[int]) -> Iterator[_Found]:
     for depth in sorted(network._nodes_by_depth, reverse=True):
         for node in network._nodes_by_depth[depth]:
             operation = node.operation
@@ -119,20 +139,10 @@ def _walk(network: Any, calls: tuple[Any, ...], prefix: str, counted: set[int]) 
                 continue
             inner = network_of(operation)
             if inner is not None and len(inner.inputs) == len(node.input_tensors):
-                yield from _walk(inner, (*calls, node), f"{prefix}{operation.name}/", counted)
+                yield from _walk(inner, (*calls, node), f"{prefix}{operation.name}/", seen)
             else:
                 tap = Tap(calls, node.output_tensors[0])
-                yield _Found(f"{prefix}{operation.name}", operation, tap, _parameters(operation, counted))
-
-
-def _parameters(operation: Any, counted: set[int]) -> int:
-    total = 0
-    parts = operation._flatten_layers() if hasattr(operation, "_flatten_layers") else ()
-    for variable in (variable for part in parts for variable in part._trainable_variables):
-        if id(variable) not in counted:
-            counted.add(id(variable))
-            total += prod(variable.shape)
-    return total
+                yield _Found(f"{prefix}{operation.name}", operation, tap, variables_of(operation, seen))
 
 
 def _distinct(names: Sequence[str]) -> list[str]:

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from pmcore.asking import activations, few, first_look, predictions, still_open, together
-from pmcore.errors import AuditError, InputError, ModelError, OutOfMemory
+from pmcore.errors import InputError, ModelError, OutOfMemory
 from pmcore.intake import Intake, intake_of
-from pmcore.interfaces import Array, Inputs, Layer, LoadOptions, Model, ModelDescription, Outputs, Want
+from pmcore.interfaces import (
+    Array,
+    GradientRequest,
+    GradientSource,
+    HeadInput,
+    Inputs,
+    Layer,
+    LoadOptions,
+    Model,
+    ModelDescription,
+    Outputs,
+    Want,
+)
 from pmcore.reading import Reading, presume
 from pmcore.trial import count_columns, same_answers
 from pmcore_tensorflow.archive import check_archive
 from pmcore_tensorflow.dense import write_dense
 from pmcore_tensorflow.device import Device, choose_device
-from pmcore_tensorflow.layers import KerasLayers, Tap, read_layers
+from pmcore_tensorflow.inside import Inside, last_layer, no_last_layer, tensors
 from pmcore_tensorflow.network import Network, is_keras_model, load_network, read_network
 from pmcore_tensorflow.options import TensorflowOptions
 from pmcore_tensorflow.saved import GRAPH, check_saved_model, files_of, is_saved_model
@@ -60,8 +72,7 @@ class TensorflowModel(Model):
         self._intake: Intake = intake_of(source.specs, program.shapes[program.head.output], path)
         columns = count_columns(program, self._intake, program.head.tensors, program.shapes, path)
         self._reading: Reading = presume(program.head, columns, options.task, path)
-        self._layers: KerasLayers | None = None
-        self._deeper: dict[tuple[str, ...], Program] = {}
+        self._inside: Inside | None = Inside(source, program.head.output, device, path)
 
     @classmethod
     def recognises(cls, path: Path, head: bytes) -> bool:
@@ -156,7 +167,6 @@ class TensorflowModel(Model):
         if program.outer is not None and not self._answers_as(program, program.outer, some):
             self._program = program = program.outer
             self._head = program.head
-            self._deeper.clear()
         half = "float16" in self._facts.precision  # bfloat16 is another
         self._reading = first_look(program, self._intake, self._head, some, self._options.task, coarse=half)
 
@@ -166,27 +176,62 @@ class TensorflowModel(Model):
 
     def layers(self) -> Sequence[Layer]:
         """Return the layers of a functional or sequential Keras model; () for any other."""
-        return self._all_layers().table.layers
+        return self._look().layers.table.layers
 
     def activations(self, inputs: Inputs, layers: Sequence[str]) -> Mapping[str, Array]:
         """Return the outputs of layers that are given by name or by index, each (b, ...)."""
-        taps = self._taps(layers)
-        return activations(self._looking_at(taps), self._intake, _tensors(taps), inputs) if taps else {}
+        taps = self._look().taps(layers)
+        return activations(self._look().program(taps), self._intake, tensors(taps), inputs) if taps else {}
+
+    def gradients(
+        self, inputs: Inputs, labels: Array, requests: Sequence[GradientRequest]
+    ) -> Mapping[GradientRequest, Array]:
+        """Return norms and sketches of each record's gradient with respect to all weights, frozen ones too."""
+        return self.ask(inputs, labels, Want(gradients=frozenset(requests))).gradients
+
+    def gradient_source(self) -> GradientSource | None:
+        """Return how gradients were taken, once some have been asked for."""
+        return self._look().differentiation.source
+
+    def head_input(self, inputs: Inputs) -> HeadInput:
+        """Return what enters the dense layer that the predictions leave, (b, h)."""
+        last = last_layer(self._open(), self._reading.tensor)
+        (found,) = self._intake.ask(self._open(), (last.entering,), inputs)
+        return HeadInput(found.reshape(len(found), -1), last.bias)
+
+    def obstacle(self, want: Want) -> str | None:
+        """Return what the model cannot answer, in one phrase: not all have gradients, or end in a dense layer."""
+        reason = self._look().differentiation.obstacle if want.gradients else None
+        if reason is None and want.head_input:
+            reason = no_last_layer(self._open(), self._reading.tensor)
+        return super().obstacle(want) if reason is None else reason
 
     def ask(self, inputs: Inputs, labels: Array, want: Want) -> Outputs:
-        """Answer everything in `want` about one batch in one pass."""
-        if not (want.predictions and want.activations) or want.gradients:
-            return super().ask(inputs, labels, want)
-        taps = self._taps(sorted(want.activations))
-        program = self._looking_at(taps)
+        """Answer everything in `want` about one batch: in one pass forward, and one back for gradients."""
+        taps = self._look().taps(sorted(want.activations))
+        program = self._look().program(taps) if taps else self._open()
         as_it_stands = self._reading.tensor == self._head.output
         reading = replace(self._reading, tensor=program.head.tensors[-1 if as_it_stands else 0])
-        return together(program, self._intake, reading, _tensors(taps), inputs, labels)
+        names = tensors(taps)
+        last = last_layer(program, reading.tensor) if want.head_input else None
+        if last is not None:
+            names[last.entering] = last.entering
+        outputs = together(program, self._intake, reading, names, inputs, labels)
+        found = dict(outputs.activations)
+        if last is not None:
+            entering = found.pop(last.entering)
+            outputs = replace(outputs, head_input=HeadInput(entering.reshape(len(entering), -1), last.bias))
+        outputs = replace(outputs, activations=found)
+        if not want.gradients:
+            return outputs
+        requests = sorted(want.gradients, key=repr)
+        differentiation = self._look().differentiation
+        taken = differentiation.ask(self._open(), self._intake, self._reading.tensor, requests, outputs, inputs)
+        return replace(outputs, gradients=taken)
 
     def close(self) -> None:
         """Let go of the model."""
-        self._source = self._program = self._layers = None
-        self._deeper.clear()
+        self._source = self._program = self._inside = None
 
     @classmethod
     def _load_saved(cls, source: Path, options: TensorflowOptions) -> Self:
@@ -203,6 +248,9 @@ class TensorflowModel(Model):
     def _open(self) -> Program:
         return still_open(self._program, self._path)
 
+    def _look(self) -> Inside:
+        return still_open(self._inside, self._path)
+
     def _answers_as(self, program: Program, outer: Program, sample: Inputs) -> bool:
         """Tell whether looking into a model's functions changes no answer."""
         (expected,) = self._intake.ask(outer, outer.head.tensors, sample)
@@ -213,31 +261,3 @@ class TensorflowModel(Model):
         except ModelError:
             return False
         return same_answers(found, expected)
-
-    def _all_layers(self) -> KerasLayers:
-        source = still_open(self._source, self._path)
-        if self._layers is None:
-            self._layers = read_layers(source.model) if isinstance(source, Network) else KerasLayers()
-        return self._layers
-
-    def _taps(self, layers: Sequence[str]) -> dict[str, Tap]:
-        return {name: self._all_layers().tap(name, self._path) for name in layers}
-
-    def _looking_at(self, taps: Mapping[str, Tap]) -> Program:
-        """Return a program that gives these layers beside the predictions; kept until others are wanted."""
-        source = still_open(self._source, self._path)
-        if not isinstance(source, Network):
-            raise AuditError(f"{self._path}: is a SavedModel, whose layers are not known")
-        key = tuple(sorted(taps))
-        found = self._deeper.get(key)
-        if found is None:
-            tensors = _tensors(taps)
-            body = source.body({tensors[name]: tap for name, tap in taps.items()})
-            found = trace(tensorflow(), body, source.specs, self._head.output, self._device, self._path)
-            self._deeper = {key: found}
-        return found
-
-
-def _tensors(layers: Iterable[str]) -> dict[str, str]:
-    """Return the names by which programs give the outputs of layers, apart from those of other tensors."""
-    return {name: f"layer {name}" for name in layers}

@@ -16,12 +16,14 @@ from pmcore.runtime_failures import SEE_RECORDS
 from pmcore_tensorflow.device import Device, explained
 from pmcore_tensorflow.head import Origin, Output, choose, origin_of
 from pmcore_tensorflow.inlining import inlined
+from pmcore_tensorflow.linear import LastLayer, linear_layer
 from pmcore_tensorflow.starting import unnoticed
 
 _NUMPY: Mapping[str, str] = {"string": "str", "bfloat16": "float32"}
 """Types of TensorFlow that arrays carry under another name or in another type."""
 _CALLS = re.compile(r"^(?:(?:Stateful)?PartitionedCall(?:_\d+)?/)+")
 """What inlining puts before the name of a tensor."""
+_ENTERING = "what enters the last layer"
 _CARRIED = frozenset({"str", "bool", "float16", "float32", "float64"}) | {
     f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)
 }
@@ -48,16 +50,20 @@ class Program:
     head : how the model ends; `before` is given only if the tensor was found
     specs : the inputs, batch axis first where there is one
     shapes : the tensors that can be had, with the shapes that TensorFlow infers
+    body : what was traced
+    last : the linear layer at the end, before its activation if it has one; None if there is none
     outer : the same model as it stands, where this program was made by looking into its functions
     """
 
     tf: Any
     function: Any
+    body: Body
     head: Head
     specs: tuple[TensorSpec, ...]
     shapes: Mapping[str, Shape]
     device: Device
     path: Path
+    last: LastLayer | None = None
     outer: Program | None = None
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, Array]) -> list[Array]:
@@ -114,19 +120,50 @@ def trace(tf: Any, body: Body, specs: Sequence[TensorSpec], wanted: str | None, 
         opened, _ = _traced(tf, body_of_graph, specs, program.head.output, device, path)
     except ModelError:
         return program
-    if opened.head.before is None:
+    if opened.head.before is None and opened.last is None:
         return program
     head = replace(opened.head, notes=program.head.notes)
     return replace(opened, head=head, outer=program)
+
+
+@dataclass(frozen=True)
+class Ends:
+    """How a model ends, in the tensors that it makes of symbolic inputs.
+
+    Parameters
+    ----------
+    output : the predictions as the model returns them
+    before : the tensor before their activation, or None
+    inside : whether the predictions come out of a function, so that only an inlined graph shows more
+    """
+
+    head: Head
+    output: Any
+    before: Any
+    inside: bool
+    layers: Mapping[str, Any]
+
+
+def ends(tf: Any, body: Body, inputs: Sequence[Any], wanted: str | None, path: Path) -> Ends:
+    """Compute with symbolic inputs and tell how the model ends; `wanted` as for `trace`."""
+    answer = body(inputs)
+    outputs = {name: tf.convert_to_tensor(tensor) for name, tensor in answer.outputs.items()}
+    origins = {name: origin_of(tensor) for name, tensor in outputs.items()}
+    head = choose([_described(name, outputs[name], origins[name]) for name in outputs], wanted, path)
+    origin = origins[head.output]
+    if origin.before is not None:
+        name = _CALLS.sub("", origin.before.name.partition(":")[0])
+        head = replace(head, before=name if name != head.output else f"{name} before {origin.ending}")
+    return Ends(head, outputs[head.output], origin.before, origin.inside, answer.layers)
 
 
 @dataclass
 class _Seen:
     """What a trace found out."""
 
-    head: Head | None = None
-    inside: bool = False
+    ends: Ends | None = None
     names: tuple[str, ...] = ()
+    last: LastLayer | None = None
 
 
 def _traced(
@@ -135,29 +172,26 @@ def _traced(
     seen = _Seen()
 
     def asked(*inputs: Any) -> list[Any]:
-        answer = body(inputs)
-        outputs = {name: tf.convert_to_tensor(tensor) for name, tensor in answer.outputs.items()}
-        origins = {name: origin_of(tensor) for name, tensor in outputs.items()}
-        head = choose([_described(name, outputs[name], origins[name]) for name in outputs], wanted, path)
-        origin, output = origins[head.output], outputs[head.output]
-        found: dict[str, Any] = {}
-        if origin.before is not None:
-            name = _CALLS.sub("", origin.before.name.partition(":")[0])
-            head = replace(head, before=name if name != head.output else f"{name} before {origin.ending}")
-            found[str(head.before)] = _carried(tf, origin.before)
-        found[head.output] = _carried(tf, output)
-        found |= {name: _carried(tf, tensor) for name, tensor in answer.layers.items()}
-        seen.head, seen.inside, seen.names = head, origin.inside, tuple(found)
-        return list(found.values())
+        found = ends(tf, body, inputs, wanted, path)
+        tensors = {} if found.before is None else {str(found.head.before): found.before}
+        tensors[found.head.output] = found.output
+        tensors |= found.layers
+        linear = linear_layer(found.output if found.before is None else found.before)
+        if linear is not None:
+            seen.last = LastLayer(_ENTERING, linear.bias)
+            tensors[_ENTERING] = linear.entering
+        seen.ends, seen.names = found, tuple(tensors)
+        return [_carried(tf, tensor) for tensor in tensors.values()]
 
     signature = [tf.TensorSpec(_open_shape(spec), "string" if spec.dtype == "str" else spec.dtype) for spec in specs]
     remedy = "save it again with this version of TensorFlow and Keras, or name what it needs"
     with explained(path, "TensorFlow does not take the model", remedy), unnoticed(), device.computing(tf):
         function = tf.function(asked, input_signature=signature, autograph=False, jit_compile=False)
         concrete = function.get_concrete_function()
-    assert seen.head is not None
+    assert seen.ends is not None
     shapes = {name: shape_of(tensor) or () for name, tensor in zip(seen.names, concrete.outputs, strict=True)}
-    return Program(tf, concrete, seen.head, tuple(specs), shapes, device, path), seen.inside
+    program = Program(tf, concrete, body, seen.ends.head, tuple(specs), shapes, device, path, seen.last)
+    return program, seen.ends.inside
 
 
 def shape_of(tensor: Any) -> tuple[int | None, ...] | None:

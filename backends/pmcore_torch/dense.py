@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pmcore.interfaces import Array
-from pmcore_torch.quiet import quiet
+from pmcore_autograd.quiet import quiet
 
 
 def write_dense(path: Path, weights: Sequence[Array], biases: Sequence[Array]) -> None:

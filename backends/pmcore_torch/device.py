@@ -1,16 +1,15 @@
-"""Where a module runs and how exactly it computes: the device that was asked for or an error, nothing left changed."""
+"""Where a module runs: the device that was asked for, or an error."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pmcore.devices import parse_device
 from pmcore.errors import ModelError
 from pmcore.runtime_failures import first_line
-from pmcore_torch.quiet import ONE_AT_A_TIME, start_torch
+from pmcore_autograd.quiet import start_torch
 
 if TYPE_CHECKING:
     import torch
@@ -80,45 +79,3 @@ def device_of(module: torch.nn.Module) -> Device | None:
         return None
     place = places.pop()
     return Device(place.type, place.index or 0)
-
-
-@contextlib.contextmanager
-def exact(device: Device, threads: int | None, *, deployed: bool) -> Iterator[None]:
-    """Compute without gradients, without autocast, on this many threads, and in full float32 unless `deployed`.
-
-    What is set is set for the block alone: threads, and the permission to round the inputs of float32 products, are
-    settings of the whole process, so one thread at a time is in such a block.
-    """
-    import torch
-
-    with ONE_AT_A_TIME, contextlib.ExitStack() as stack:
-        stack.enter_context(torch.inference_mode())
-        if torch.is_autocast_enabled(device.kind):
-            stack.enter_context(torch.autocast(device.kind, enabled=False))
-        if threads is not None and torch.get_num_threads() != threads:
-            stack.callback(torch.set_num_threads, torch.get_num_threads())
-            torch.set_num_threads(threads)
-        if not deployed:
-            stack.enter_context(_full_precision(device))
-        yield
-
-
-@contextlib.contextmanager
-def _full_precision(device: Device) -> Iterator[None]:
-    """Keep the inputs of float32 products as they are for the block, whatever the process allows."""
-    import torch
-
-    backends: Any = torch.backends
-    own: tuple[Any, ...] = (backends.mkldnn.matmul, backends.mkldnn.conv, backends.mkldnn.rnn)
-    if device.kind == "cuda":
-        own = (backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn)
-    rounded = [(kind, kind.fp32_precision) for kind in own if kind.fp32_precision not in ("ieee", "none")]
-    for kind, _ in rounded:
-        kind.fp32_precision = "ieee"
-    try:
-        yield
-    finally:
-        for kind, before in rounded:
-            kind.fp32_precision = "none"
-            if kind.fp32_precision != before:  # else it follows a general setting, as it did
-                kind.fp32_precision = before

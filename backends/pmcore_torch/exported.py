@@ -10,11 +10,11 @@ from typing import Any
 
 from pmcore.errors import AuditError, InputError, ModelError, UntrustedError
 from pmcore.quoting import printable
+from pmcore_autograd.quiet import quiet, start_torch
 from pmcore_torch.archives import Archive
 from pmcore_torch.expressions import strings_under
 from pmcore_torch.pickles import strange_call
 from pmcore_torch.programcheck import AGAIN, DOTTED, Json, ProgramCheck
-from pmcore_torch.quiet import quiet, start_torch
 
 _DECOMPOSED = "torch.ops.quantized_decomposed."
 

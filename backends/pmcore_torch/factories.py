@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pmcore.errors import InputError
 from pmcore.quoting import printable, quoted
-from pmcore_torch.quiet import quiet
+from pmcore_autograd.quiet import quiet
 
 if TYPE_CHECKING:
     import torch

@@ -6,18 +6,22 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pmcore.heads import Head
-from pmcore.interfaces import Layer, TensorSpec
+from pmcore.interfaces import TensorSpec
+from pmcore.last_layer import LastLayer
 from pmcore.layers import LayerTable
+from pmcore_torch.differentiable import Differentiable
 from pmcore_torch.endings import find_ending
+from pmcore_torch.graph_layers import LAYER, read_layers, shape_of
+from pmcore_torch.graph_steps import operator_name, read_steps
+from pmcore_torch.last_layer import entering, find_last_layer
 from pmcore_torch.nesting import leaves
+from pmcore_torch.steps import Step
 
 if TYPE_CHECKING:
     import torch
-    from torch.fx import GraphModule, Node
+    from torch.fx import Graph, GraphModule, Node
 
-_NO_LAYERS_WORDS = "getitem sym_size sym_numel _assert_tensor_metadata _assert_scalar copy_ add_ arange zeros ones full"
-_NO_LAYERS = frozenset(_NO_LAYERS_WORDS.split())
-_LAYER = "layer:"
+_INTO = "what enters layer:"
 _TRAINED = frozenset({"train", "training"})
 _FORGET = "Parts of it were exported in training mode: dropout and batch statistics are switched to evaluation."
 _CHANGES = "The program changes buffers of its own while it is asked: answers may depend on what was asked before."
@@ -37,6 +41,8 @@ class ExportedNetwork:
         self._outputs = _named_outputs(program, self._module.graph)
         self._cut: dict[tuple[str, ...], GraphModule] = {}
         self._table: LayerTable | None = None
+        self._steps: dict[str, Step] = {}
+        self._last: dict[str, LastLayer | str] = {}
 
     @property
     def module(self) -> torch.nn.Module:
@@ -46,7 +52,7 @@ class ExportedNetwork:
     def inputs(self) -> tuple[TensorSpec, ...]:
         """Return the inputs that are fed, with the shapes that the program insists on."""
         return tuple(
-            TensorSpec(str(node.target), _shape(node) or (), _type(node))
+            TensorSpec(str(node.target), shape_of(node) or (), _type(node))
             for node in self._module.graph.nodes
             if node.op == "placeholder" and node.name not in self._fixed
         )
@@ -54,7 +60,7 @@ class ExportedNetwork:
     def outputs(self) -> Mapping[str, tuple[int | str | None, ...]]:
         """Return the shapes of the floating-point outputs, or of all where none is."""
         floats = {name: node for name, node in self._outputs.items() if _type(node).startswith(("float", "bfloat"))}
-        return {name: _shape(node) or () for name, node in (floats or self._outputs).items()}
+        return {name: shape_of(node) or () for name, node in (floats or self._outputs).items()}
 
     def look(self, inputs: Mapping[str, torch.Tensor]) -> None:
         """Do nothing: the graph declares its outputs."""
@@ -65,7 +71,7 @@ class ExportedNetwork:
         if found is None:
             return Head(output)
         name = found.before.name
-        return Head(output, f"{_LAYER}{name}" if name in self._outputs else name, found.ending)
+        return Head(output, f"{LAYER}{name}" if name in self._outputs else name, found.ending)
 
     def run(self, inputs: Mapping[str, torch.Tensor], wanted: Sequence[str]) -> list[torch.Tensor]:
         """Return outputs by name, or the values of nodes."""
@@ -74,20 +80,39 @@ class ExportedNetwork:
             if len(self._cut) > 3:
                 self._cut.clear()
             self._cut[key] = self._graph_of(key)
-        graph = self._cut[key]
-        placed = [
-            self._fixed[node.name] if node.name in self._fixed else inputs[str(node.target)]
-            for node in self._module.graph.nodes
-            if node.op == "placeholder"
-        ]
-        answers: list[torch.Tensor] = list(graph(*placed))
+        answers: list[torch.Tensor] = list(self._cut[key](*self._placed(inputs)))
         return answers
 
     def layers(self) -> LayerTable:
         """Return the operations on the records, in order of computation."""
         if self._table is None:
-            self._table = _read_layers(self._module)
+            self._table = read_layers(self._module)
         return self._table
+
+    def last_layer(self, tensor: str) -> LastLayer | str:
+        """Return the linear layer that a tensor of predictions leaves, or why there is none."""
+        if tensor not in self._last:
+            self._steps = self._steps or read_steps(self._module, self._fixed)
+            node = self._outputs.get(tensor) or self._nodes[tensor.removeprefix(LAYER)]
+            found = find_last_layer(self._steps[node.name])
+            named = found if isinstance(found, str) else found.named(_INTO + found.step.name, LAYER + found.step.name)
+            self._last[tensor] = named
+        return self._last[tensor]
+
+    def differentiable(self, tensor: str) -> Differentiable:
+        """Return the graph up to a tensor, with its parameters by the operations that use them first."""
+        graph = self._graph_of((tensor,))
+        owned = dict(graph.named_parameters())
+
+        def forward(inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+            found: torch.Tensor = graph(*self._placed(inputs))[0]
+            return found
+
+        layers = {
+            layer.name: [owned.pop(name) for name in self._uses(layer.name) if name in owned]
+            for layer in self.layers().layers
+        }
+        return Differentiable(graph, forward, layers | {name: [value] for name, value in owned.items()})
 
     def _graph_of(self, wanted: Sequence[str]) -> GraphModule:
         """Return the part of the graph that makes these values, as a module that shares the weights.
@@ -102,7 +127,10 @@ class ExportedNetwork:
         graph.graph_copy(self._module.graph, copies)
         returned: list[Node] = []
         for name in wanted:
-            node = copies[self._outputs.get(name) or self._nodes[name.removeprefix(_LAYER)]]
+            if name.startswith(_INTO):
+                returned.append(self._entering(graph, copies, name.removeprefix(_INTO)))
+                continue
+            node = copies[self._outputs.get(name) or self._nodes[name.removeprefix(LAYER)]]
             if name not in self._outputs:
                 with graph.inserting_after(node):
                     node = graph.call_function(torch.ops.aten.clone.default, (node,))
@@ -111,13 +139,25 @@ class ExportedNetwork:
         graph.eliminate_dead_code()
         return GraphModule(self._module, graph)
 
+    def _placed(self, inputs: Mapping[str, torch.Tensor]) -> list[Any]:
+        """Return what the graph takes, in order."""
+        return [
+            self._fixed[node.name] if node.name in self._fixed else inputs[str(node.target)]
+            for node in self._module.graph.nodes
+            if node.op == "placeholder"
+        ]
 
-def operator_name(node: Node) -> str:
-    """Return the name of the operator that a node calls, "" for anything else."""
-    if node.op != "call_function":
-        return ""
-    packet = getattr(node.target, "overloadpacket", None)
-    return str(getattr(packet or node.target, "__name__", ""))
+    def _uses(self, layer: str) -> list[str]:
+        """Return the attributes that an operation reads."""
+        return [str(source.target) for source in self._nodes[layer].all_input_nodes if source.op == "get_attr"]
+
+    def _entering(self, graph: Graph, copies: Mapping[Node, Node], name: str) -> Node:
+        """Return a copy, made at the last moment, of what enters a linear operation."""
+        import torch
+
+        given = self._nodes[entering(self._steps[name]).name]
+        with graph.inserting_before(copies[self._nodes[name]]):
+            return graph.call_function(torch.ops.aten.clone.default, (copies[given],))
 
 
 def _source(node: Node) -> Node | None:
@@ -171,56 +211,6 @@ def _named_outputs(program: Any, graph: Any) -> dict[str, Node]:
         for name, node in leaves(structure)
         if isinstance(node, Node) and isinstance(node.meta.get("val"), torch.Tensor)
     }
-
-
-def _read_layers(module: GraphModule) -> LayerTable:
-    layers: list[Layer] = []
-    tensors: list[str] = []
-    live: set[str] = set()
-    counted: set[str] = set()
-    for node in module.graph.nodes:
-        if node.op == "placeholder":
-            live.add(node.name)
-            continue
-        sources = [source.name for source in node.all_input_nodes]
-        if node.op != "call_function" or live.isdisjoint(sources):
-            continue
-        live.add(node.name)
-        maker = node
-        if operator_name(node) == "getitem" and node.args[1] == 0:
-            maker = node.all_input_nodes[0]
-        kind = operator_name(maker)
-        shape = _shape(node)
-        if kind in _NO_LAYERS or shape is None:
-            continue
-        parameters = 0
-        for source in maker.all_input_nodes:
-            if source.op == "get_attr" and str(source.target) not in counted:
-                counted.add(str(source.target))
-                parameters += _parameters(module, str(source.target))
-        layers.append(Layer(len(layers), maker.name, kind, shape, parameters))
-        tensors.append(f"{_LAYER}{node.name}")
-    return LayerTable(tuple(layers), tuple(tensors))
-
-
-def _parameters(module: GraphModule, target: str) -> int:
-    import torch
-
-    found: Any = module
-    for name in target.split("."):
-        found = getattr(found, name, None)
-    return found.numel() if isinstance(found, torch.nn.Parameter) else 0
-
-
-def _shape(node: Node) -> tuple[int | str | None, ...] | None:
-    import torch
-
-    value = node.meta.get("val")
-    if not isinstance(value, torch.Tensor):
-        return None
-    return tuple(
-        size if isinstance(size, int) else "batch" if place == 0 else None for place, size in enumerate(value.shape)
-    )
 
 
 def _type(node: Node) -> str:

@@ -7,12 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from pmcore.asking import activations, few, first_look, predictions, still_open, together
+from pmcore.asking import activations, few, first_look, predictions, still_open
 from pmcore.devices import check_threads
 from pmcore.errors import AuditError, InputError, ModelError, OutOfMemory
 from pmcore.heads import Head
 from pmcore.interfaces import (
     Array,
+    GradientRequest,
+    GradientSource,
+    HeadInput,
     Inputs,
     Layer,
     LoadOptions,
@@ -21,9 +24,11 @@ from pmcore.interfaces import (
     Outputs,
     Want,
 )
+from pmcore.last_layer import LastLayer, ask_head_input, ask_together
 from pmcore.reading import Reading, presume
 from pmcore.trial import VERIFIED, count_columns, same_answers
 from pmcore_torch.archives import kind_of
+from pmcore_torch.gradients import TorchGradients
 from pmcore_torch.intakes import intake_for
 from pmcore_torch.options import TorchOptions
 from pmcore_torch.outputs import choose
@@ -56,6 +61,7 @@ class TorchModel(Model):
         self._head: Head | None = None
         self._reading: Reading | None = None
         self._batch_notes = self._intake.notes
+        self._gradients: TorchGradients | None = None
         self._presume()
 
     @classmethod
@@ -151,17 +157,46 @@ class TorchModel(Model):
         tensors = self._tensors(layers)
         return activations(self._runtime(), self._intake, tensors, inputs)
 
+    def head_input(self, inputs: Inputs) -> HeadInput:
+        """Return what enters the last linear layer, values (b, h)."""
+        reading = self._read(inputs)
+        return ask_head_input(self._runtime(), self._intake, reading, self._last_layer(reading), inputs)
+
+    def gradients(
+        self, inputs: Inputs, labels: Array, requests: Sequence[GradientRequest]
+    ) -> Mapping[GradientRequest, Array]:
+        """Return reductions of the network's gradients; see `Model.gradients`."""
+        reading = self._read(inputs)
+        return self._differentiated(reading).answers(self._intake, reading, inputs, labels, requests)
+
+    def gradient_source(self) -> GradientSource | None:
+        """Return how the network was differentiated, once it was."""
+        return None if self._gradients is None else self._gradients.source
+
+    def obstacle(self, want: Want) -> str | None:
+        """Return why the model cannot answer a wish, or None if it can; see `Model.obstacle`."""
+        reason = super().obstacle(want)
+        if reason is None and want.head_input:
+            reason = self._obstacle_to_head_input()
+        if reason is None and want.gradients:
+            reason = self._obstacle_to_gradients()
+        return reason
+
     def ask(self, inputs: Inputs, labels: Array, want: Want) -> Outputs:
-        """Answer everything in `want` about one batch in one pass."""
-        if not (want.predictions and want.activations) or want.gradients:
+        """Answer everything in `want` about one batch; all but gradients in one pass."""
+        if not want.predictions or not (want.activations or want.head_input):
             return super().ask(inputs, labels, want)
         reading = self._read(inputs)
         tensors = self._tensors(sorted(want.activations))
-        return together(self._runtime(), self._intake, reading, tensors, inputs, labels)
+        last = self._last_layer(reading) if want.head_input else None
+        outputs = ask_together(self._runtime(), self._intake, reading, tensors, last, inputs, labels)
+        if not want.gradients:
+            return outputs
+        return replace(outputs, gradients=self.gradients(inputs, labels, sorted(want.gradients, key=repr)))
 
     def close(self) -> None:
         """Let go of the network."""
-        self._opened = None
+        self._opened = self._gradients = None
 
     def _open(self) -> Opened:
         return still_open(self._opened, self._path)
@@ -173,6 +208,37 @@ class TorchModel(Model):
     def _tensors(self, layers: Sequence[str]) -> dict[str, str]:
         table = self._open().network.layers()
         return {name: table.tensor(name, self._path) for name in layers}
+
+    def _differentiated(self, reading: Reading) -> TorchGradients:
+        runtime = self._runtime()
+        if self._gradients is None or not self._gradients.is_of(runtime, reading.tensor, self._intake):
+            self._gradients = TorchGradients(runtime, reading.tensor, self._intake)
+        return self._gradients
+
+    def _obstacle_to_gradients(self) -> str | None:
+        """Return why nothing can be differentiated; None also while a module has not been asked yet."""
+        if next(self._open().module.parameters(), None) is None:
+            return "it has no parameters that torch could differentiate"
+        if self._reading is None:
+            return None
+        try:
+            self._open().network.differentiable(self._reading.tensor)
+        except ModelError as error:
+            return str(error)
+        return None
+
+    def _obstacle_to_head_input(self) -> str | None:
+        """Return why there is no last linear layer; None also while a module has not been asked yet."""
+        if self._reading is None:
+            return None
+        found = self._open().network.last_layer(self._reading.tensor)
+        return found.obstacle(self._reading) if isinstance(found, LastLayer) else found
+
+    def _last_layer(self, reading: Reading) -> LastLayer:
+        found, reason = self._open().network.last_layer(reading.tensor), self._obstacle_to_head_input()
+        if reason is not None or not isinstance(found, LastLayer):
+            raise ModelError(f"{self._path}: {reason}")
+        return found
 
     def _presume(self) -> None:
         """Read the outputs as far as the network declares them."""

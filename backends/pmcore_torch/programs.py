@@ -6,22 +6,27 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pmcore.errors import ModelError
 from pmcore.heads import Head
-from pmcore.interfaces import Layer, TensorSpec
+from pmcore.interfaces import TensorSpec
+from pmcore.last_layer import LastLayer
 from pmcore.layers import LayerTable
+from pmcore_torch.differentiable import Differentiable
 from pmcore_torch.endings import find_ending
+from pmcore_torch.last_layer import PRODUCTS, find_last_layer
 from pmcore_torch.nesting import SINGLE, leaves
+from pmcore_torch.script_layers import read_layers
+from pmcore_torch.script_steps import read_steps
 
 if TYPE_CHECKING:
     import torch
 
-_NO_LAYERS_WORDS = "size dim numel arange zeros ones full warn format device item Int"
-_NO_LAYERS = frozenset(_NO_LAYERS_WORDS.split())
 _LOOKED_UP = frozenset({"embedding", "embedding_bag"})
 _FORWARDED = frozenset({"to", "long", "int", "contiguous", "view", "reshape", "flatten"})
 _INTEGERS = re.compile(r"(?:_|\b)(?:ids?|mask|tokens?|indices|index|positions?)$")
 _BEFORE = "before the activation of "
 _LAYER = "layer:"
+_INTO = "what enters layer:"
 
 
 class ScriptNetwork:
@@ -30,7 +35,6 @@ class ScriptNetwork:
     def __init__(self, module: Any) -> None:
         self._module: Any = module.eval()
         self._self: Any = module._c
-        self._counts = _counts(self._module)
         self._graph: Any = None
         self.notes: tuple[str, ...] = ()
         self._freeze()
@@ -38,6 +42,7 @@ class ScriptNetwork:
         self._names: dict[str, tuple[int | str | None, ...]] | None = dict.fromkeys(self._values, ()) or None
         self._functions: dict[tuple[str, ...], Any] = {}
         self._table: LayerTable | None = None
+        self._last: dict[str, LastLayer | str] = {}
 
     @property
     def module(self) -> torch.nn.Module:
@@ -100,8 +105,46 @@ class ScriptNetwork:
     def layers(self) -> LayerTable:
         """Return the operations on the records, in order of computation."""
         if self._table is None:
-            self._table = LayerTable((), ()) if self._graph is None else _read_layers(self._graph, self._counts)
+            self._table = LayerTable((), ()) if self._graph is None else read_layers(self._graph, self._module)
         return self._table
+
+    def last_layer(self, tensor: str) -> LastLayer | str | None:
+        """Return the linear layer that a tensor of predictions leaves, or why there is none."""
+        if tensor not in self._last:
+            self._last[tensor] = self._find_last_layer(tensor)
+        return self._last[tensor]
+
+    def differentiable(self, tensor: str) -> Differentiable:
+        """Return the program as it was before it was frozen, with the parameters that each submodule has of its own.
+
+        Raises
+        ------
+        ModelError
+            The tensor is one that only the frozen program gives, in which weights are constants.
+        """
+        if tensor.startswith(_BEFORE):
+            raise ModelError(
+                "a TorchScript program that ends in an activation cannot be differentiated before it; "
+                "export the model with torch.export"
+            )
+
+        def forward(inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+            found: torch.Tensor = dict(leaves(self._module(*inputs.values())))[tensor]
+            return found
+
+        layers: dict[str, list[torch.Tensor]] = {layer.name: [] for layer in self.layers().layers}
+        for name, parameter in self._module.named_parameters():
+            layers.setdefault(name.rpartition(".")[0], []).append(parameter)
+        return Differentiable(self._module, forward, layers)
+
+    def _find_last_layer(self, tensor: str) -> LastLayer | str:
+        if self._graph is None:
+            return "the program cannot be frozen, so that its last layer is not known"
+        parameters = dict(self._module.named_parameters())
+        output = self._values[tensor.removeprefix(_BEFORE)]
+        ending = find_ending(output, _operator, _source) if tensor.startswith(_BEFORE) else None
+        found = find_last_layer(read_steps(self._graph, parameters, output if ending is None else ending.before))
+        return found if isinstance(found, str) else found.named(_INTO + found.step.name, _LAYER + found.step.name)
 
     def _freeze(self) -> None:
         import torch
@@ -124,6 +167,8 @@ class ScriptNetwork:
         for name in wanted:
             if name.startswith(_LAYER):
                 returned.append(_copied(graph, nodes[int(name.removeprefix(_LAYER))].outputsAt(0)))
+            elif name.startswith(_INTO):
+                returned.append(_copy_of_given(graph, nodes[int(name.removeprefix(_INTO))]))
             elif name.startswith(_BEFORE):
                 found = find_ending(values[name.removeprefix(_BEFORE)], _operator, _source)
                 returned.append(values[name.removeprefix(_BEFORE)] if found is None else _copied(graph, found.before))
@@ -147,6 +192,17 @@ def _copied(graph: Any, value: Any) -> Any:
         nothing = graph.insertConstant(None)
     node.addInput(nothing)
     return node.output()
+
+
+def _copy_of_given(graph: Any, node: Any) -> Any:
+    """Return a copy of what enters a linear operation, made just before it."""
+    value = list(node.inputs())[PRODUCTS[_operator(node.output())][0]]
+    copy = graph.create("aten::clone", [value], 1)
+    copy.insertBefore(node)
+    with graph.insert_point_guard(copy):
+        nothing = graph.insertConstant(None)
+    copy.addInput(nothing)
+    return copy.output()
 
 
 def _output_values(graph: Any) -> dict[str, Any]:
@@ -193,44 +249,3 @@ def _is_index(name: str, value: Any) -> bool:
             if kind in _FORWARDED:
                 waiting.extend(use.user.outputs())
     return _INTEGERS.search(name) is not None
-
-
-def _counts(module: torch.nn.Module) -> dict[str, int]:
-    """Return the number of parameters that each submodule has of its own."""
-    counts: dict[str, int] = {}
-    for name, parameter in module.named_parameters():
-        owner = name.rpartition(".")[0]
-        counts[owner] = counts.get(owner, 0) + parameter.numel()
-    return counts
-
-
-def _read_layers(graph: Any, counts: Mapping[str, int]) -> LayerTable:
-    """List the operations on the records; a submodule's parameters are counted where they are first used."""
-    live = {value.debugName() for value in list(graph.inputs())[1:]}
-    layers: list[Layer] = []
-    tensors: list[str] = []
-    left = dict(counts)
-    names: dict[str, int] = {}
-    for place, node in enumerate(graph.nodes()):
-        sources = list(node.inputs())
-        kind = node.kind().partition("::")[2]
-        if live.isdisjoint(source.debugName() for source in sources) and kind != "If":
-            continue
-        outputs = list(node.outputs())
-        live.update(value.debugName() for value in outputs)
-        inner = node.kind().startswith("prim::") and kind not in ("If", "TupleUnpack", "Loop")
-        if inner or kind in _NO_LAYERS or not outputs or outputs[0].type().kind() != "TensorType":
-            continue
-        name = next((owner for source in sources if (owner := _owner(source)) in counts), None) or kind
-        names[name] = names.get(name, -1) + 1
-        unique = f"{name}_{names[name]}" if names[name] else name
-        layers.append(Layer(len(layers), unique, kind, None, left.pop(name, 0)))
-        tensors.append(f"{_LAYER}{place}")
-    return LayerTable(tuple(layers), tuple(tensors))
-
-
-def _owner(value: Any) -> str:
-    """Return "block.conv" for a constant that was "self.block.conv.weight" before freezing, else ""."""
-    name = value.debugName()
-    constant = value.node().kind() == "prim::Constant" and name.startswith("self.")
-    return name.removeprefix("self.").rpartition(".")[0] if constant else ""

@@ -11,13 +11,17 @@ from pmcore.devices import tf32_note
 from pmcore.errors import AuditError, ModelError
 from pmcore.heads import Head
 from pmcore.interfaces import Array
+from pmcore.last_layer import LastLayer
 from pmcore.layers import LayerTable
 from pmcore.runtime_failures import failure, first_line
-from pmcore_torch.device import Device, exact
-from pmcore_torch.quiet import quiet
+from pmcore_autograd.exactly import exactly
+from pmcore_autograd.quiet import quiet
+from pmcore_torch.device import Device
 
 if TYPE_CHECKING:
     import torch
+
+    from pmcore_torch.differentiable import Differentiable
 
 
 class Network(Protocol):
@@ -39,8 +43,22 @@ class Network(Protocol):
         """Return outputs, tensors before them, or the outputs of layers."""
         ...
 
+    def differentiable(self, tensor: str) -> Differentiable:
+        """Return the network up to a tensor of predictions, as it is differentiated.
+
+        Raises
+        ------
+        ModelError
+            Its parameters cannot be reached from there.
+        """
+        ...
+
     def layers(self) -> LayerTable:
         """Return the layers, and the names by which `run` gives their outputs."""
+        ...
+
+    def last_layer(self, tensor: str) -> LastLayer | str | None:
+        """Return the linear layer that a tensor of predictions leaves, why there is none, or None before a `look`."""
         ...
 
 
@@ -87,8 +105,8 @@ class TorchRuntime:
             The network failed for another reason.
         """
         try:
-            with exact(self.settings.device, self.settings.threads, deployed=self.settings.deployed):
-                answers = self.network.run(self._tensors(feeds), outputs)
+            with exactly(self.settings.device.kind, self.settings.threads, deployed=self.settings.deployed):
+                answers = self.network.run(self.tensors(feeds), outputs)
                 return [_array(answer) for answer in answers]
         except AuditError:
             raise
@@ -98,14 +116,14 @@ class TorchRuntime:
     def look(self, feeds: Mapping[str, Array]) -> None:
         """Find the outputs of the network by asking it about one batch."""
         try:
-            with quiet(), exact(self.settings.device, self.settings.threads, deployed=self.settings.deployed):
-                self.network.look(self._tensors(feeds))
+            with quiet(), exactly(self.settings.device.kind, self.settings.threads, deployed=self.settings.deployed):
+                self.network.look(self.tensors(feeds))
         except AuditError:
             raise
         except Exception as error:  # as above
             raise translated(error, self.path) from None
 
-    def _tensors(self, feeds: Mapping[str, Array]) -> dict[str, torch.Tensor]:
+    def tensors(self, feeds: Mapping[str, Array]) -> dict[str, torch.Tensor]:
         """Return copies of the arrays where the network computes: what it does to them in place reaches nobody."""
         import torch
 

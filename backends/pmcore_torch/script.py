@@ -10,9 +10,9 @@ from typing import Any
 from pmcore.errors import InputError, ModelError, UntrustedError
 from pmcore.quoting import printable
 from pmcore.trust import how_to_trust
+from pmcore_autograd.quiet import quiet, start_torch
 from pmcore_torch.archives import Archive
 from pmcore_torch.pickles import strange_call
-from pmcore_torch.quiet import quiet, start_torch
 from pmcore_torch.scriptsource import find_problem
 
 NO_PROOF = (

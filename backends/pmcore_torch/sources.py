@@ -13,6 +13,7 @@ from pmcore.interfaces import Precision, TensorSpec
 from pmcore.model_files import read_head
 from pmcore.quoting import printable
 from pmcore.trust import vouched
+from pmcore_autograd.quiet import quiet
 from pmcore_torch.archives import ZIP, Kind, kind_of, open_archive
 from pmcore_torch.device import Device, device_of
 from pmcore_torch.exported import load_exported
@@ -20,7 +21,6 @@ from pmcore_torch.graphs import ExportedNetwork
 from pmcore_torch.modules import ModuleNetwork
 from pmcore_torch.options import TorchOptions
 from pmcore_torch.programs import ScriptNetwork
-from pmcore_torch.quiet import quiet
 from pmcore_torch.runtime import Network, Settings
 from pmcore_torch.script import NO_PROOF, TRUSTED, load_script
 from pmcore_torch.signatures import float_type, module_inputs

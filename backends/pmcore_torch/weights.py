@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from pmcore.errors import InputError, UntrustedError
 from pmcore.quoting import printable
+from pmcore_autograd.quiet import quiet, start_torch
 from pmcore_torch.archives import Archive
 from pmcore_torch.pickles import strange_call
-from pmcore_torch.quiet import quiet, start_torch
 
 if TYPE_CHECKING:
     import torch

@@ -37,7 +37,7 @@ click.rich_click.OPTION_GROUPS = {
                 "--expected-accuracy",
             ],
         },
-        {"name": "Attacks", "options": ["--attack", "--fpr", "--seed"]},
+        {"name": "Attacks", "options": ["--attack", "--layers", "--fpr", "--seed"]},
         {
             "name": "Model",
             "options": [
@@ -101,6 +101,12 @@ _OPTIONS = (
         multiple=True,
         metavar="NAME[:option=value,…]",
         help="Attack to run; repeatable. Default: population.",
+    ),
+    click.option(
+        "--layers",
+        metavar="A,B,…",
+        help="Layers for white-box attacks: names or indices as `pmcore inspect` lists them, -1 for the last, "
+        "last for the last one with parameters.",
     ),
     click.option("--fpr", metavar="A,B,…", help="False-positive rates to report. Default: 0.1,0.01,0.001."),
     click.option("--seed", metavar="N", help="Fixes everything that is drawn. Default: 0."),

@@ -89,7 +89,7 @@ def _echo_description(description: ModelDescription) -> None:
 
 
 def _echo_attacks(model: Model, policy: PluginPolicy) -> None:
-    from pmcore.plan import attacks_possible
+    from pmcore.selection import attacks_possible
 
     echo("")
     echo("attacks")

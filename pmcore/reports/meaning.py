@@ -121,6 +121,8 @@ def _above(figure: Figure, guessing: float, attacks: int, confidence: float) -> 
 
 def _tried(report: AuditReport, name: str) -> str:
     shown = printable(name, 40)
+    if report.attacks[name].threat_model.told_of_others:
+        shown += ", which is told of other members"
     return (
         f"the one attack tried ({shown})"
         if len(report.attacks) == 1

@@ -76,6 +76,11 @@ def _notes(report: AuditReport, rows: tuple[Row, ...], elsewhere: list[str]) -> 
         yield f"{_OUT_OF_REACH}: the attack has no threshold with that few false positives"
     if any(row.auc.endswith("!") for row in rows):
         yield "! lower than guessing: members and non-members swapped, or the attack is oriented wrong"
+    for name, attack in report.attacks.items():
+        if attack.threat_model.told_of_others:
+            yield f"{printable(name)} learns from records whose membership it is told: an upper bound, no outsider"
+        if attack.note is not None:
+            yield f"{printable(name)} read {', '.join(attack.signals)} instead: {printable(attack.note)}"
     for key in elsewhere:
         figures = [f"{printable(name)} {_rate(a.tpr_at_fpr.get(key))}" for name, a in report.attacks.items()]
         yield f"TPR at {level(float(key))} FPR: {'; '.join(figures)}"

@@ -12,7 +12,7 @@ from pmcore.numerals import count
 from pmcore.quoting import printable
 from pmcore.reports.meaning import LOWER_BOUND, in_words
 from pmcore.reports.results import NO_FIGURES, Results, invalid_reasons, results
-from pmcore.reports.words import level, rate_with_interval
+from pmcore.reports.words import gradients, level, rate_with_interval
 from pmcore.reports.wrapping import LABEL, entry, paragraph, wrapped
 from pmcore.schema import AuditReport, InputPart, ModelPart, RolePart, Validity
 
@@ -87,6 +87,8 @@ def _header(report: AuditReport, width: int) -> list[str]:
     lines += entry("inputs", f"{', '.join(map(_input, model.inputs))}; {_head(model)}", width)
     steps = ", ".join(model.preprocessing.steps) or "none"
     lines += entry("preprocessing", f"{steps}   ({model.preprocessing.source})", width)
+    for part in model.gradients:
+        lines += entry("gradients", gradients(part), width)
     lines += entry("data", _data(report), width)
     if report.data.population is not None and report.data.population_from:
         lines += entry("population", report.data.population_from, width)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pmcore.quoting import printable
 
 if TYPE_CHECKING:
-    from pmcore.schema import Figure, Share
+    from pmcore.schema import Figure, GradientPart, Share
 
 
 _ACCESS = {"label": "label only", "scores": "scores", "logits": "logits"}
@@ -57,6 +57,16 @@ def rate_with_interval(figure: Figure | Share) -> str:
 def people(fpr: float) -> int:
     """Return of how many people natural frequencies speak: 1 000, or enough that the FPR is one of them."""
     return max(1000, int(10.0 ** math.ceil(-math.log10(fpr) - 1e-9)))
+
+
+def gradients(part: GradientPart) -> str:
+    """Return where gradients came from and how they were taken, in one line."""
+    facts = [f"{part.tier}, {part.precision}: {part.method}"]
+    if part.agreement is not None:
+        facts.append(f"within {part.agreement:.1e} of the runtime's answers")
+    if part.surrogate:
+        facts.append("surrogate: rounding in the model is differentiated as if it were none")
+    return printable("; ".join(facts))
 
 
 def access(name: str) -> str:

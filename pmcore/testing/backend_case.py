@@ -235,7 +235,7 @@ def overrides(backend: type[Model], method: str) -> bool:
 def _overridden(backend: type[Model]) -> set[str]:
     return {
         name
-        for name in ("activations", "gradients", "fit", "layers", "write_dense", "ask", "files")
+        for name in ("activations", "head_input", "gradients", "fit", "layers", "write_dense", "ask", "files")
         if getattr(getattr(backend, name), "__func__", getattr(backend, name))
         is not getattr(getattr(Model, name), "__func__", getattr(Model, name))
     }

@@ -9,6 +9,7 @@ from pmcore.interfaces import Model
 from pmcore.testing import backend_answers as answers
 from pmcore.testing import backend_depth as depth
 from pmcore.testing import backend_description as description
+from pmcore.testing import backend_gradients as gradients
 from pmcore.testing import backend_inputs as inputs
 from pmcore.testing import backend_life as life
 from pmcore.testing import backend_process as process
@@ -88,9 +89,12 @@ BACKEND_CHECKS: tuple[Check[Subject], ...] = (
             depth.check_known_activations,
             depth.check_unknown_layer,
             depth.check_one_pass,
-            depth.check_known_gradients,
-            depth.check_gradients_per_record,
-            depth.check_gradients_by_layer,
+            depth.check_known_head_input,
+            gradients.check_known_gradients,
+            gradients.check_gradients_per_record,
+            gradients.check_gradients_by_layer,
+            gradients.check_gradient_orders,
+            gradients.check_sketches,
             life.check_close,
             life.check_random_state,
             life.check_source_unchanged,

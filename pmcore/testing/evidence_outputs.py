@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pmcore.outputs import Array, Floats, GradientRequest, Outputs, Scale, Task, Want
+from pmcore.outputs import Array, Floats, GradientRequest, HeadInput, Outputs, Scale, Task, Want
 
 CLASSES = 3
 FEATURES = 5
@@ -50,6 +50,7 @@ def simulate_outputs(
         gradients={
             request: reduce_gradients(residual, hidden, request) for request in sorted(want.gradients, key=repr)
         },
+        head_input=HeadInput(hidden, bias=True) if want.head_input else None,
     )
 
 

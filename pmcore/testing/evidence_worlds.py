@@ -180,7 +180,11 @@ def make_worlds(attack: Attack, recipe: Recipe, count: int) -> list[World]:
             wanted = {name: signals[name] for name in names}
             computed = _compute(rng, task, models[source][0], models[source][1], wanted, recipe.sharpness)
             arrays |= {EvidenceKey(source, name, query): values for name, values in computed.items()}
-    lower = {name: signal is not None and signal.direction is Direction.LOWER for name, signal in signals.items()}
+    lower = {
+        name: signal is not None and signal.direction is Direction.LOWER
+        for name, signal in signals.items()
+        if signal is None or signal.direction is not Direction.NEITHER
+    }
     reads_population = bool(needs.population or needs.population_references)
     return [
         World(

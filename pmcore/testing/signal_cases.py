@@ -84,7 +84,7 @@ class Case:
 
     def take(self, records: NDArray[np.intp] | slice) -> Case:
         """Return the case of these records."""
-        outputs = self.outputs
+        outputs, head = self.outputs, self.outputs.head_input
         return Case(
             Outputs(
                 task=outputs.task,
@@ -93,6 +93,7 @@ class Case:
                 predictions=None if outputs.predictions is None else outputs.predictions[records],
                 activations={name: array[records] for name, array in outputs.activations.items()},
                 gradients={request: array[records] for request, array in outputs.gradients.items()},
+                head_input=None if head is None else replace(head, values=head.values[records]),
             ),
             self.truth[records],
         )
@@ -110,7 +111,7 @@ class Case:
             copy.flags.writeable = not read_only
             return copy
 
-        outputs = self.outputs
+        outputs, head = self.outputs, self.outputs.head_input
         return WatchedOutputs(
             task=outputs.task,
             scale=outputs.scale,
@@ -118,6 +119,7 @@ class Case:
             predictions=None if outputs.predictions is None else own(outputs.predictions),
             activations=WatchedArrays({name: own(array) for name, array in outputs.activations.items()}),
             gradients=WatchedArrays({request: own(array) for request, array in outputs.gradients.items()}),
+            head_input=None if head is None else replace(head, values=own(head.values)),
         )
 
 
@@ -177,6 +179,7 @@ def make_case(
             predictions=predictions if want.predictions else None,
             activations=outputs.activations,
             gradients=outputs.gradients,
+            head_input=outputs.head_input,
         ),
         truth,
     )
@@ -232,5 +235,6 @@ EVERYTHING = Want(
     predictions=True,
     activations=frozenset({"pmcore-test-layer"}),
     gradients=frozenset({GradientRequest(order=1.0), GradientRequest(reduction="sketch", size=4)}),
+    head_input=True,
 )
 """What other signals may want of the same answers."""

@@ -18,7 +18,10 @@ from pmcore.testing.signal_cases import Form, first_form, forms_of, make_case, v
 def check_traits(signal: Signal) -> None:
     """Declare direction, tasks and access in the words of pmcore."""
     direction: object = getattr(signal, "direction", None)
-    require(isinstance(direction, Direction), f"`direction` is {direction!r}; give Direction.HIGHER or Direction.LOWER")
+    require(
+        isinstance(direction, Direction),
+        f"`direction` is {direction!r}; give Direction.HIGHER or Direction.LOWER, NEITHER for vectors without a side",
+    )
     tasks: object = signal.tasks
     fits = isinstance(tasks, frozenset) and bool(tasks) and all(isinstance(task, Task) for task in tasks)
     require(fits, f"`tasks` is {tasks!r}; give a frozenset of Task")
@@ -29,7 +32,8 @@ def check_traits(signal: Signal) -> None:
 def check_access(signal: Signal) -> None:
     """Read no more of a model than the access says."""
     want, access = signal.want, Access(signal.access) if signal.access in set(Access) else Access.GRADIENTS
-    least = Access.GRADIENTS if want.gradients else Access.ACTIVATIONS if want.activations else Access.LABEL
+    inside = want.activations or want.head_input
+    least = Access.GRADIENTS if want.gradients else Access.ACTIVATIONS if inside else Access.LABEL
     require(Access.most([access, least]) is access, f"it reads {least}, and its access is {access}; declare {least}")
     form = Form(Task.MULTICLASS, Scale.LOGITS)
     if access not in (Access.LABEL, Access.SCORES) or form not in forms_of(signal):
@@ -69,6 +73,8 @@ def check_reads_what_it_wants(signal: Signal) -> None:
     ]
     if want.predictions and "predictions" not in outputs.touched:
         unread.append("predictions")
+    if want.head_input and "head_input" not in outputs.touched:
+        unread.append("the input of the last layer")
     require(not unread, f"it wants and never reads {', '.join(unread)}; want only what is read")
 
 

@@ -108,6 +108,9 @@ def check_inputs_unchanged(signal: Signal) -> None:
     )
     same &= all(np.array_equal(outputs.activations[name], array) for name, array in before.activations.items())
     same &= all(np.array_equal(outputs.gradients[request], array) for request, array in before.gradients.items())
+    same &= before.head_input is None or (
+        outputs.head_input is not None and np.array_equal(outputs.head_input.values, before.head_input.values)
+    )
     require(same, "it changes the model's answers; work on a copy")
 
 

@@ -55,6 +55,9 @@ def check_planted_leak(signal: Signal) -> None:
         values = values_of(signal, case)
         if values.shape[1] > 1:
             raise NotApplicable("it gives vectors, which have no side")
+        require(
+            signal.direction != Direction.NEITHER, "it gives one number, and no direction; declare which side speaks"
+        )
         sign = -1.0 if signal.direction == Direction.LOWER else 1.0
         signed = np.nan_to_num(sign * values[:, 0])
         found = auc(sort_scores(signed[case.truth], signed[~case.truth]), 0.999)

@@ -119,7 +119,7 @@ def _onnx_int8(network: str, folder: Path) -> str:
 
 
 def _ir(network: str, folder: Path, half: bool = False, source: Callable[[str, Path], str] = _onnx) -> str:
-    from pmcore_openvino.importing import import_openvino
+    from pmcore_autograd.openvino_importing import import_openvino
 
     openvino = import_openvino()
     path = folder / f"{network}.xml"

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from pmcore.interfaces import Array, Floats, LoadOptions, Precision, Task
+from pmcore_autograd.openvino_importing import import_openvino
 from pmcore_openvino import OpenvinoModel
-from pmcore_openvino.importing import import_openvino
 
 openvino: Any = import_openvino()
 ops: Any = openvino.opset13

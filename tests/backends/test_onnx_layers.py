@@ -41,7 +41,7 @@ def test_layers_are_the_operations_on_the_records(tmp_path: Path) -> None:
 def test_activations_are_given_by_name_index_and_negative_index(tmp_path: Path) -> None:
     model = ready(network(tmp_path / "m.onnx"))
     assert Capability.ACTIVATIONS in model.capabilities
-    assert Capability.GRADIENTS not in model.capabilities
+    assert Capability.HEAD_INPUT in model.capabilities
     hidden = np.maximum(RECORDS @ FIRST, 0)
     found = model.activations(X, ["first", "1", "-2"])
     assert list(found) == ["first", "1", "-2"]

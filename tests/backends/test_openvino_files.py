@@ -375,7 +375,7 @@ import numpy as np
 from pmcore.errors import AuditError
 from pmcore.interfaces import LoadOptions
 from pmcore_openvino import OpenvinoModel
-from pmcore_openvino.importing import import_openvino
+from pmcore_autograd.openvino_importing import import_openvino
 import_openvino()
 
 text, data = Path(sys.argv[1]).read_bytes(), Path(sys.argv[1]).with_suffix(".bin").read_bytes()

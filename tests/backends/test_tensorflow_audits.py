@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy_backend import NumpyModel, NumpyOptions
 from sklearn.metrics import roc_auc_score
 
 from pmcore import Audit
-from pmcore.interfaces import Array, Floats
+from pmcore.interfaces import Array, Floats, GradientRequest
 from pmcore_tensorflow import TensorflowModel
 from tests.backends.tensorflow_builders import BIASES, FEATURES, WEIGHTS, expected_logits, two_layers
 from tests.core.command import run_apart
@@ -69,6 +70,20 @@ def test_audits_find_the_leak_that_numpy_finds(tmp_path: Path, data: dict[str, s
     report = result.report
     assert report.attacks["population"].auc.value == pytest.approx(expected_auc(30.0), abs=1e-6)
     assert report.model.output == ("logits" if kind == "dense" else "pre-softmax")
+
+
+@pytest.mark.parametrize("kind", ["memory", "keras", "saved"])
+def test_gradient_norms_tell_members_as_those_of_plain_numpy_do(
+    tmp_path: Path, data: dict[str, str], kind: str
+) -> None:
+    NumpyModel.write_dense(tmp_path / "model.npz", [WEIGHTS[0], WEIGHTS[1] * 30], [BIASES[0], BIASES[1] * 30])
+    plain = NumpyModel.load(tmp_path / "model.npz", NumpyOptions(dtype="float64"))
+    x, y = records()
+    norms = plain.gradients({"x": x}, y, [GradientRequest()])[GradientRequest()][:, 0]
+    attack = "population:signal=gradient_norm,per_class=false"
+    report = Audit(model=made(kind, tmp_path), attacks=[attack], **data).run().report
+    expected = roc_auc_score(np.arange(len(x)) < MEMBERS, -norms)
+    assert report.attacks["population"].auc.value == pytest.approx(expected, abs=1e-6)
 
 
 def test_the_command_line_audits_a_saved_model_in_silence(tmp_path: Path, data: dict[str, str]) -> None:

@@ -17,12 +17,14 @@ from typing import ClassVar, Self
 
 import numpy as np
 
+from pmcore.dense_gradients import DenseGradient
 from pmcore.errors import AuditError, InputError
 from pmcore.interfaces import (
     Array,
     Capability,
     Floats,
     GradientRequest,
+    HeadInput,
     Inputs,
     Layer,
     LoadOptions,
@@ -160,6 +162,9 @@ class GoodModel(Model):
     def unknown_layer(self, name: str) -> Exception:
         return InputError(f"there is no layer {name!r}; see pmcore inspect")
 
+    def head_input(self, inputs: Inputs) -> HeadInput:
+        return HeadInput(self.entering(self.checked(inputs))[-1], bias=True)
+
     def gradients(
         self, inputs: Inputs, labels: Array, requests: Sequence[GradientRequest]
     ) -> Mapping[GradientRequest, Array]:
@@ -168,18 +173,20 @@ class GoodModel(Model):
         delta = np.exp(z - z.max(axis=1, keepdims=True))
         delta /= delta.sum(axis=1, keepdims=True)
         delta[np.arange(len(x)), labels] -= 1
-        squares: dict[str, Floats] = {}
+        layers: dict[str, DenseGradient] = {}
         for i in range(len(self.weights) - 1, -1, -1):
             inside = self.entering(x)[i]
-            squares[f"fc{i}"] = (delta**2).sum(axis=1) * ((inside**2).sum(axis=1) + 1)
+            layers = {f"fc{i}": DenseGradient(inside, delta), **layers}
             delta = (delta @ self.weights[i].T) * (inside > 0)
-        every = np.sqrt(sum(squares.values()))
-        return {
-            request: np.sqrt(np.stack([squares[name] for name in request.layers], axis=1))
-            if request.layers
-            else every[:, np.newaxis]
-            for request in requests
-        }
+        return {request: self.reduced(layers, request) for request in requests}
+
+    def reduced(self, layers: Mapping[str, DenseGradient], request: GradientRequest) -> Array:
+        """Return what is asked of the gradients of the layers."""
+        wanted = [layers[name] for name in request.layers] or list(layers.values())
+        if request.reduction == "sketch":
+            return np.hstack([layer.sketches(request.size) for layer in wanted])
+        norms = np.stack([layer.norms(request.order) for layer in wanted], axis=1)
+        return norms if request.layers else np.linalg.norm(norms, request.order, axis=1, keepdims=True)
 
     def close(self) -> None:
         self.closed = True
@@ -190,6 +197,7 @@ class PredictsOnly(GoodModel):
 
     layers = Model.layers
     activations = Model.activations
+    head_input = Model.head_input
     gradients = Model.gradients
 
 
@@ -546,13 +554,39 @@ class _AsksOtherwise(GoodModel):
         return replace(outputs, predictions=None if outputs.predictions is None else 2 * outputs.predictions)
 
 
-class _DoublesGradients(GoodModel):
-    """A planted fault: gradients are twice what they are."""
+class _ForgetsTheBias(GoodModel):
+    """A planted fault: the last layer is said to have no bias."""
 
-    def gradients(
-        self, inputs: Inputs, labels: Array, requests: Sequence[GradientRequest]
-    ) -> Mapping[GradientRequest, Array]:
-        return {request: 2 * norms for request, norms in super().gradients(inputs, labels, requests).items()}
+    def head_input(self, inputs: Inputs) -> HeadInput:
+        return replace(super().head_input(inputs), bias=False)
+
+
+class _DoublesGradients(GoodModel):
+    """A planted fault: norms are twice what they are."""
+
+    def reduced(self, layers: Mapping[str, DenseGradient], request: GradientRequest) -> Array:
+        doubled = request.reduction == "norm" and request.order == 2
+        return super().reduced(layers, request) * (2 if doubled else 1)
+
+
+class _KnowsOneOrder(GoodModel):
+    """A planted fault: norms are of order 2, whatever order was asked for."""
+
+    def reduced(self, layers: Mapping[str, DenseGradient], request: GradientRequest) -> Array:
+        return super().reduced(layers, replace(request, order=2.0))
+
+
+class _SketchesTheBiasFirst(GoodModel):
+    """A planted fault: sketches count the bias before the weight."""
+
+    def reduced(self, layers: Mapping[str, DenseGradient], request: GradientRequest) -> Array:
+        if request.reduction == "norm":
+            return super().reduced(layers, request)
+        parts = [layers[name] for name in request.layers]
+        weights = [replace(layer, bias=False).sketches(request.size, position=1) for layer in parts]
+        biases = [replace(layer, inputs=np.ones((len(layer.inputs), 1)), bias=False) for layer in parts]
+        sketches = [weight + bias.sketches(request.size) for weight, bias in zip(weights, biases, strict=True)]
+        return np.hstack(sketches)
 
 
 class _GradientsByCompany(GoodModel):
@@ -667,9 +701,12 @@ PLANTED: dict[str, type[Model]] = {
     "check_known_activations": _ActivatesNothing,
     "check_unknown_layer": _StumblesOverLayers,
     "check_one_pass": _AsksOtherwise,
+    "check_known_head_input": _ForgetsTheBias,
     "check_known_gradients": _DoublesGradients,
     "check_gradients_per_record": _GradientsByCompany,
     "check_gradients_by_layer": _LayersDoNotAddUp,
+    "check_gradient_orders": _KnowsOneOrder,
+    "check_sketches": _SketchesTheBiasFirst,
     "check_close": _StaysOpen,
     "check_random_state": _SeedsNumpy,
     "check_source_unchanged": _LeavesACache,

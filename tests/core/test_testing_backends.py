@@ -70,6 +70,9 @@ def test_what_a_backend_does_not_give_is_not_applicable() -> None:
         "check_layers",
         "check_layer_parameters",
         "check_unknown_layer",
+        "check_known_head_input",
+        "check_gradient_orders",
+        "check_sketches",
     }
 
 
@@ -87,6 +90,9 @@ def test_a_backend_that_cannot_write_is_checked_on_an_example(tmp_path: Path) ->
         "check_layer_parameters",
         "check_known_activations",
         "check_known_gradients",
+        "check_known_head_input",
+        "check_gradient_orders",
+        "check_sketches",
     }
     assert [path.name for path in tmp_path.glob("example*")] == ["example.plain"]
 
@@ -134,7 +140,7 @@ def test_the_network_of_the_checks_has_the_gradient_that_finite_differences_give
         loss: np.ndarray[tuple[int, ...], np.dtype[np.float64]] = -np.log(p[np.arange(3), labels])
         return loss
 
-    from pmcore.testing.backend_depth import squared_norms
+    from pmcore.testing.backend_gradients import squared_norms
 
     known = squared_norms(network, x, labels)
     step = 1e-3

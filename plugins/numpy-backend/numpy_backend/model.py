@@ -9,18 +9,22 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 import numpy as np
+from pmcore.cotangents import Cotangents
+from pmcore.dense_gradients import reduced
 from pmcore.errors import AuditError, InputError
 from pmcore.heads import Ending, Head
 from pmcore.intake import Intake
 from pmcore.interfaces import (
     Array,
-    Floats,
     GradientRequest,
+    GradientSource,
+    HeadInput,
     Inputs,
     Layer,
     LoadOptions,
     Model,
     ModelDescription,
+    Outputs,
     TensorSpec,
 )
 from pmcore.reading import presume
@@ -59,6 +63,7 @@ class NumpyModel(Model):
         self._network: Network | None = network
         self._head = head
         self._threads = options.threads
+        self._source: GradientSource | None = None
         self._reading = presume(head, columns, options.task, path)
         if self._reading.tensor != "logits":
             raise InputError(
@@ -126,21 +131,22 @@ class NumpyModel(Model):
     def gradients(
         self, inputs: Inputs, labels: Array, requests: Sequence[GradientRequest]
     ) -> Mapping[GradientRequest, Array]:
-        """Return norms of each record's gradient, (b, l): one per layer that is named, else one over all."""
-        x = self._records(inputs)
+        """Return norms and sketches of each record's gradient, by backpropagation in closed form."""
+        outputs = Outputs(self._reading.task, self._reading.scale, labels, self.predict(inputs))
+        cotangents = Cotangents.of(outputs)
         with threadpool_limits(self._threads):
-            found = self._open().gradients(x, labels, self._reading.task)
-        answers: dict[GradientRequest, Array] = {}
-        for request in requests:
-            if request.reduction != "norm" or request.order not in (1, 2, np.inf):
-                raise AuditError(f"{self._path}: gives norms of order 1, 2 and inf, not {request}; ask for one of them")
-            by_layer: dict[str, Floats] = {name: one.norms(request.order) for name, one in found.items()}
-            if request.layers:
-                columns = [by_layer[self._known(name, list(by_layer))] for name in request.layers]
-            else:
-                columns = [np.linalg.norm(np.stack(list(by_layer.values())), request.order, axis=0)]
-            answers[request] = np.stack(columns, axis=1)
-        return answers
+            layers = self._open().gradients(self._records(inputs), cotangents.directions)
+            self._source = GradientSource("framework", "outer products in closed form", "float64")
+            return reduced(layers, requests, cotangents)
+
+    def gradient_source(self) -> GradientSource | None:
+        """Return how gradients were taken."""
+        return self._source
+
+    def head_input(self, inputs: Inputs) -> HeadInput:
+        """Return what enters the last layer, (b, h)."""
+        hidden = self._outputs(inputs)[:-1]  # the last of them is the ReLU before the last layer
+        return HeadInput(hidden[-1] if hidden else self._records(inputs), bias=True)
 
     def close(self) -> None:
         """Let go of the weights."""

@@ -5,30 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from pmcore.interfaces import Array, Floats, Layer, Task
-
-
-@dataclass(frozen=True)
-class LayerGradient:
-    """The gradient of every record's loss with respect to one layer, in two factors: it is never written out.
-
-    Record i has the gradient ``outer(inputs[i], errors[i])`` of the weight and ``errors[i]`` of the bias.
-
-    Parameters
-    ----------
-    inputs : (n, d) what enters the layer
-    errors : (n, h) gradient of the loss with respect to what leaves it
-    """
-
-    inputs: Floats
-    errors: Floats
-
-    def norms(self, order: float) -> Floats:
-        """Return norms over weight and bias together, shape (n,): of an outer product they are products of norms."""
-        ones = np.ones((len(self.inputs), 1))
-        with_bias = np.hstack([self.inputs, ones])
-        found: Floats = np.linalg.norm(with_bias, order, axis=1) * np.linalg.norm(self.errors, order, axis=1)
-        return found
+from pmcore.dense_gradients import DenseGradient
+from pmcore.interfaces import Array, Floats, Layer
 
 
 @dataclass(frozen=True)
@@ -72,43 +50,20 @@ class Network:
                 found.append(np.maximum(found[-1], 0))
         return found[:-1]
 
-    def gradients(self, x: Array, labels: Array, task: Task) -> dict[str, LayerGradient]:
+    def gradients(self, x: Array, cotangents: Floats) -> dict[str, DenseGradient]:
         """Return layer name -> gradients of the loss of each record, by backpropagation in float64.
 
-        The loss is pmcore's: cross-entropy, summed over the labels for multi-label; the squared error for regression.
+        Parameters
+        ----------
+        x : (n, d) records
+        cotangents : (n, k) gradient of the loss of each with respect to its logits (or values)
         """
         exact = self.astype("float64")
         outputs = exact.outputs(x.astype(np.float64))
-        errors = loss_gradient(outputs[-1], labels, task)
-        found: dict[str, LayerGradient] = {}
+        errors = cotangents
+        found: dict[str, DenseGradient] = {}
         for depth in reversed(range(len(self.weights))):
             inputs = outputs[2 * depth - 1] if depth else x.astype(np.float64)
-            found[f"fc{depth}"] = LayerGradient(inputs, errors)
+            found = {f"fc{depth}": DenseGradient(inputs, errors)} | found
             errors = (errors @ exact.weights[depth].T) * (inputs > 0)
         return found
-
-
-def loss_gradient(logits: Floats, labels: Array, task: Task) -> Floats:
-    """Return the gradient of the loss of each record with respect to its logits (or values), shape (n, k)."""
-    targets = labels.reshape(len(labels), -1)
-    if task is Task.REGRESSION:
-        errors: Floats = 2.0 * (logits - targets)
-    elif task is Task.MULTILABEL or logits.shape[1] == 1:
-        errors = sigmoid(logits) - targets
-    else:
-        errors = softmax(logits) - (targets == np.arange(logits.shape[1]))
-    return errors
-
-
-def sigmoid(z: Array) -> Array:
-    """Return 1 / (1 + exp(-z)) without overflow."""
-    e = np.exp(-np.abs(z))
-    found: Array = np.where(z >= 0, 1, e) / (1 + e)
-    return found
-
-
-def softmax(z: Array) -> Array:
-    """Return softmax over the last axis without overflow."""
-    e = np.exp(z - z.max(axis=-1, keepdims=True))
-    found: Array = e / e.sum(axis=-1, keepdims=True)
-    return found

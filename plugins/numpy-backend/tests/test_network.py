@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pmcore.errors import AuditError, InputError
-from pmcore.interfaces import Array, Floats, GradientRequest, Inputs, Outputs, Scale, Task
+from pmcore.errors import InputError
+from pmcore.interfaces import Array, Floats, GradientRequest, Inputs, Outputs, Scale, Task, Want
 from pmcore.signals import Loss
+from pmcore.sketches import parameter_sketch
 from pmcore.testing import parametrize_with_checks
+from pmcore.whitebox_signals import LastLayerGradientNorm
 
 from numpy_backend import NumpyModel, NumpyOptions
 from numpy_backend.files import write_network
@@ -48,12 +50,8 @@ TASKS = {
 }
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_gradients_are_those_of_finite_differences(task: Task, tmp_path: Path) -> None:
-    activation, widths, labels = TASKS[task]
-    path = write(tmp_path / "net.npz", activation, widths)
-    model = NumpyModel.load(path, NumpyOptions())
-    assert model.describe().task is task
+def differences(path: Path, labels: Array) -> dict[str, list[Floats]]:
+    """Return the gradients of every record by finite differences: layer -> [(n, d, h) of w, (n, h) of b]."""
     with np.load(path) as archive:
         arrays = {name: archive[name] for name in archive.files}
     parts: dict[str, list[Floats]] = {}
@@ -64,11 +62,22 @@ def test_gradients_are_those_of_finite_differences(task: Task, tmp_path: Path) -
             for step in (1e-6, -1e-6):
                 changed = {key: array.copy() for key, array in arrays.items()}
                 changed[name][place] += step
-                np.savez(tmp_path / "changed.npz", **changed)
-                sides.append(loss(NumpyModel.load(tmp_path / "changed.npz", NumpyOptions()), records(), labels))
+                np.savez(path.with_name("changed.npz"), **changed)
+                sides.append(loss(NumpyModel.load(path.with_name("changed.npz"), NumpyOptions()), records(), labels))
             columns.append((sides[0] - sides[1]) / 2e-6)
-        parts.setdefault(f"fc{name[1:]}", []).append(np.stack(columns, axis=1))
-    by_layer = {name: np.hstack(found) for name, found in parts.items()}
+        found = np.stack(columns, axis=1).reshape(len(labels), *arrays[name].shape)
+        parts.setdefault(f"fc{name[1:]}", []).append(found)
+    return parts
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_gradients_are_those_of_finite_differences(task: Task, tmp_path: Path) -> None:
+    activation, widths, labels = TASKS[task]
+    path = write(tmp_path / "net.npz", activation, widths)
+    model = NumpyModel.load(path, NumpyOptions())
+    assert model.describe().task is task
+    parts = differences(path, labels)
+    by_layer = {name: np.hstack([part.reshape(len(labels), -1) for part in found]) for name, found in parts.items()}
     for order in (1.0, 2.0, np.inf):
         every, single = GradientRequest(order=order), GradientRequest(tuple(by_layer), order=order)
         found = model.gradients(records(), labels, [every, single])
@@ -78,11 +87,50 @@ def test_gradients_are_those_of_finite_differences(task: Task, tmp_path: Path) -
             np.testing.assert_allclose(column, np.linalg.norm(gradient, order, axis=1), rtol=1e-5, atol=1e-7)
 
 
-def test_what_is_no_norm_is_refused(tmp_path: Path) -> None:
+def test_sketches_are_those_of_gradients_that_are_written_out(tmp_path: Path) -> None:
+    labels = TASKS[Task.MULTICLASS][2]
+    path = write(tmp_path / "net.npz")
+    parts = differences(path, labels)
+    request = GradientRequest(("fc2", "relu0", "fc0"), reduction="sketch", size=4)
+    found = NumpyModel.load(path, NumpyOptions()).gradients(records(), labels, [request])[request]
+    for name, sketch in zip(request.layers, np.split(found, 3, axis=1), strict=True):
+        expected = np.zeros_like(sketch)
+        for position, gradient in enumerate(parts.get(name, [])):
+            matrices = gradient if gradient.ndim == 3 else gradient[:, :, np.newaxis]
+            expected += parameter_sketch(gradient.shape[1:], 4, position).of_matrices(matrices)
+        np.testing.assert_allclose(sketch, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_very_confident_records_do_not_tie(tmp_path: Path) -> None:
+    with np.load(write(tmp_path / "net.npz", dtype="float32")) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    np.savez(tmp_path / "sure.npz", **arrays | {"w2": arrays["w2"] * 50, "b2": arrays["b2"] * 50})
+    model = NumpyModel.load(tmp_path / "sure.npz", NumpyOptions())
+    labels = model.predict(records()).argmax(axis=1)
+    every = GradientRequest()
+    norms = model.gradients(records(), labels, [every])[every][:, 0]
+    assert norms.min() < 1e-40
+    assert len(np.unique(norms)) == len(norms)
+    assert (norms > 0).all()
+
+
+def test_the_input_of_the_last_layer_gives_the_norm_of_its_gradient(tmp_path: Path) -> None:
+    labels = TASKS[Task.MULTICLASS][2]
+    for widths in (WIDTHS, (5, 3)):
+        model = NumpyModel.load(write(tmp_path / "net.npz", widths=widths), NumpyOptions())
+        last = GradientRequest((model.layers()[-1].name,))
+        want = Want(predictions=True, head_input=True, gradients=frozenset({last}))
+        outputs = model.ask(records(), labels, want)
+        np.testing.assert_allclose(LastLayerGradientNorm().compute(outputs), outputs.gradients[last][:, 0], rtol=1e-12)
+
+
+def test_where_gradients_came_from_is_told_once_some_were_asked_for(tmp_path: Path) -> None:
     model = NumpyModel.load(write(tmp_path / "net.npz"), NumpyOptions())
-    for request in (GradientRequest(reduction="sketch", size=8), GradientRequest(order=3.0)):
-        with pytest.raises(AuditError, match="norms of order 1, 2 and inf"):
-            model.gradients(records(), np.zeros(9, dtype=np.int64), [request])
+    assert model.gradient_source() is None
+    model.gradients(records(), np.zeros(9, dtype=np.int64), [GradientRequest()])
+    source = model.gradient_source()
+    assert source is not None
+    assert (source.tier, source.precision, source.surrogate) == ("framework", "float64", False)
 
 
 @pytest.mark.parametrize("activation", ["none", "softmax"])

@@ -1,0 +1,67 @@
+"""One use of a parameter in a forward pass: what its gradients, record by record, are reduced from."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING, Protocol
+
+from pmcore_autograd.per_record.norms import power
+
+if TYPE_CHECKING:
+    import torch
+
+    from pmcore_autograd.per_record.sketching import TorchSketch
+    from pmcore_autograd.per_record.views import ParameterView
+
+_BYTES = 16
+"""Bytes per entry of a gradient while it is written out and reduced."""
+
+
+class Use(Protocol):
+    """The gradients of b records with respect to what one use sees of a parameter, not yet written out."""
+
+    @property
+    def view(self) -> ParameterView:
+        """Return what the use sees of the parameter."""
+        ...
+
+    @property
+    def records(self) -> int:
+        """Return b."""
+        ...
+
+    def written(self, records: slice) -> torch.Tensor:
+        """Return the gradients of some records as they are, (r, *view.size)."""
+        ...
+
+    def power(self, order: float, room: int) -> torch.Tensor | None:
+        """Return what norms are put together from, (b,) float64, or None if it is cheaper to write gradients out.
+
+        Parameters
+        ----------
+        order : see `norms.power`
+        room : bytes that may be taken for the while
+        """
+        ...
+
+    def sketch(self, table: TorchSketch, room: int) -> torch.Tensor | None:
+        """Return the sketches, (b, size) float64, or None if it is cheaper to write gradients out."""
+        ...
+
+
+def runs(use: Use, room: int) -> list[slice]:
+    """Return the records of a use in runs whose gradients have room when they are written out."""
+    return chunks(use.records, _BYTES * prod(use.view.shape), room)
+
+
+def chunks(records: int, each: int, room: int) -> list[slice]:
+    """Return the records in runs of those that have room together, `each` bytes apiece; one at least."""
+    step = max(1, room // max(1, each))
+    return [slice(start, min(start + step, records)) for start in range(0, records, step)]
+
+
+def written_power(use: Use, order: float, room: int) -> torch.Tensor:
+    """Return what norms are put together from, (b,) float64, by writing gradients out."""
+    import torch
+
+    return torch.cat([power(use.written(run), order) for run in runs(use, room)])

@@ -1,0 +1,221 @@
+"""Which attacks can run on a model: what was asked for, its fallback, or the reason why neither can."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+
+from pmcore import registry
+from pmcore.errors import Complaints, InputError
+from pmcore.evidence import PLAIN
+from pmcore.installed import Plugin, PluginPolicy, list_plugins
+from pmcore.interfaces import Attack, Model, Needs, Signal
+from pmcore.layers import LayersUnknown
+from pmcore.options import build, parse_spec
+from pmcore.plugin_failures import answerable
+from pmcore.wishes import wish_of
+
+
+@dataclass(frozen=True)
+class PlannedAttack:
+    """An attack that will run, under the name that the report gives it.
+
+    Parameters
+    ----------
+    note : why its fallback runs in its place, or None if it runs as it was asked for
+    """
+
+    name: str
+    plugin: Plugin
+    attack: Attack
+    note: str | None = None
+
+    @property
+    def needs(self) -> Needs:
+        """Return what the attack declares."""
+        return self.attack.needs
+
+
+@dataclass(frozen=True)
+class PlannedSignal:
+    """A signal that some attack reads."""
+
+    plugin: Plugin
+    signal: Signal
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An attack that was asked for and cannot run on this model with this data."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The attacks that run, those that cannot, and the signals that the former read, by name."""
+
+    running: tuple[PlannedAttack, ...]
+    skipped: tuple[Skipped, ...]
+    signals: Mapping[str, PlannedSignal]
+
+    def without(self, reason: Callable[[PlannedAttack], str | None]) -> Selection:
+        """Return the selection without the attacks for which there is a reason to leave them out.
+
+        Raises
+        ------
+        InputError
+            No attack is left.
+        """
+        reasons = {planned.name: found for planned in self.running if (found := reason(planned)) is not None}
+        return _selection(
+            (planned for planned in self.running if planned.name not in reasons),
+            (*self.skipped, *(Skipped(name, found) for name, found in reasons.items())),
+            self.signals,
+        )
+
+
+def load_attacks(
+    specs: Sequence[str], layers: tuple[str, ...], policy: PluginPolicy, complaints: Complaints
+) -> tuple[PlannedAttack, ...]:
+    """Make the attacks that are asked for; what does not fit is noted in `complaints`.
+
+    Parameters
+    ----------
+    specs : attacks as NAME or NAME:option=value,...
+    layers : the option `layers` of every attack that has one and is not given it
+    """
+    planned: list[PlannedAttack] = []
+    read = []
+    for text in specs:
+        with complaints.collect():
+            read.append((text, *parse_spec(text)))
+    repeated = Counter(name for _, name, _ in read)
+    for text, name, options in read:
+        with complaints.collect():
+            plugin = registry.find("attacks", name, policy)
+            cls = registry.load("attacks", name, policy)
+            takes_layers = is_dataclass(cls) and "layers" in {field.name for field in fields(cls)}
+            given: dict[str, object] = {"layers": layers} if layers and takes_layers else {}
+            with answerable(plugin):
+                attack = build(cls, given | options, f"attack {name!r}")
+                attack.needs.signals()  # a third party's declaration may fail: better here than midway
+            title = name if repeated[name] == 1 else text.replace(",", ";")
+            if title in {other.name for other in planned}:
+                raise InputError(f"attack {text!r} is asked for twice - leave one out")
+            planned.append(PlannedAttack(title, plugin, attack))
+    return tuple(planned)
+
+
+def load_signals(
+    attacks: Iterable[PlannedAttack], policy: PluginPolicy, complaints: Complaints
+) -> dict[str, PlannedSignal]:
+    """Make the signals that attacks read, by the names under which they read them."""
+    signals = {}
+    for text in dict.fromkeys(name for planned in attacks for name in signal_names(planned.needs)):
+        with complaints.collect():
+            name, options = parse_spec(text)
+            plugin = registry.find("signals", name, policy)
+            with answerable(plugin):
+                signal = build(registry.load("signals", name, policy), options, f"signal {name!r}")
+            signals[text] = PlannedSignal(plugin, signal)
+    return signals
+
+
+def select(
+    attacks: Sequence[PlannedAttack], signals: Mapping[str, PlannedSignal], model: Model, policy: PluginPolicy
+) -> Selection:
+    """Tell which attacks can run on a model; one that cannot is replaced by its fallback, if that can.
+
+    Raises
+    ------
+    InputError
+        None can run, or one names a layer that the model does not have.
+    """
+    complaints = Complaints()
+    running, skipped, known = [], [], dict(signals)
+    for planned in attacks:
+        with complaints.collect():
+            reason = obstacle(planned.needs, known, model)
+            other = _fallback(planned) if reason is not None else None
+            if reason is not None and other is not None:
+                known |= load_signals((other,), policy, complaints)
+                if obstacle(other.needs, known, model) is None:
+                    planned, reason = replace(other, note=reason), None
+            if reason is None:
+                running.append(planned)
+            else:
+                skipped.append(Skipped(planned.name, reason))
+    complaints.raise_any()
+    return _selection(running, skipped, known)
+
+
+def obstacle(needs: Needs, signals: Mapping[str, PlannedSignal], model: Model) -> str | None:
+    """Return why an attack cannot run on a model, or None.
+
+    Raises
+    ------
+    InputError
+        It names a layer that the model does not have.
+    """
+    task = model.describe().task
+    for name in signal_names(needs):
+        signal = signals[name].signal
+        if task not in signal.tasks:
+            tasks = ", ".join(sorted(signal.tasks))
+            return f"signal {name!r} is defined for {tasks}, and the model is {task}"
+        try:
+            reason = model.obstacle(wish_of((signal,), model).want)
+        except LayersUnknown as error:
+            reason = str(error)
+        if reason is not None:
+            return f"signal {name!r}: {reason}"
+    if needs.references or needs.population_references or needs.min_references or needs.membership:
+        return "it needs reference models, and none are given"
+    if needs.queries != (PLAIN,) or needs.budget:
+        return "it needs transformed or adaptive queries, and this audit sends records as they are"
+    return None
+
+
+def attacks_possible(model: Model, policy: PluginPolicy) -> Iterator[tuple[str, str | None]]:
+    """Yield every installed attack, with its default options, and why it cannot run on a model, or None."""
+    for plugin in list_plugins("attacks", policy):
+        complaints = Complaints()
+        with complaints.collect(), answerable(plugin):
+            attack = build(registry.load("attacks", plugin.name, policy), {}, f"attack {plugin.name!r}")
+            planned = PlannedAttack(plugin.name, plugin, attack)
+            signals = load_signals((planned,), policy, complaints)
+            if not complaints.errors:
+                yield plugin.name, obstacle(planned.needs, signals, model)
+        if complaints.errors:
+            yield plugin.name, str(complaints.errors[0])
+
+
+def signal_names(needs: Needs) -> tuple[str, ...]:
+    """Return the names of all signals that are read of any model or role, each once."""
+    return tuple(dict.fromkeys(name for names in needs.signals().values() for name in names))
+
+
+def _fallback(planned: PlannedAttack) -> PlannedAttack | None:
+    with answerable(planned.plugin):
+        other = planned.attack.fallback
+    return None if other is None else replace(planned, attack=other)
+
+
+def _selection(
+    running: Iterable[PlannedAttack], skipped: Iterable[Skipped], signals: Mapping[str, PlannedSignal]
+) -> Selection:
+    """Return a selection with no more signals than are read.
+
+    Raises
+    ------
+    InputError
+        No attack is left.
+    """
+    left, out = tuple(running), tuple(skipped)
+    if not left:
+        raise InputError("; ".join(f"attack {one.name!r} cannot run: {one.reason}" for one in out))
+    read = {name for planned in left for name in signal_names(planned.needs)}
+    return Selection(left, out, {name: signals[name] for name in sorted(read)})
