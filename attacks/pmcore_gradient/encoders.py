@@ -18,6 +18,8 @@ _LEAST = 1e-4
 _LEAF = 0.05
 """Share of the known records that a leaf of a tree holds at least, up to `_LARGEST_LEAF` of them."""
 _LARGEST_LEAF = 20
+_COLUMNS = 0.3
+"""Share of all columns among which a split of a tree is chosen, so that the same few do not make every tree."""
 
 
 def log_odds(
@@ -41,8 +43,8 @@ def log_odds(
     """
     few = [component for component in components if component.kind in (Kind.LOSS, Kind.NORMS)]
     parts = []
-    for features in (joined(few), joined(components)):
-        model = _model(encoder, hyper_parameters, len(is_member), seed)
+    for features, share in ((joined(few), 1.0), (joined(components), _COLUMNS)):
+        model = _model(encoder, hyper_parameters, len(is_member), share, seed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that a fixed number of steps did not converge is meant
             model.fit(features[known], is_member)
@@ -61,7 +63,8 @@ def _log_odds(model: Any, asked: Floats) -> Floats:
     return odds
 
 
-def _model(encoder: Encoder, given: Mapping[str, float], known: int, seed: int) -> Any:
+def _model(encoder: Encoder, given: Mapping[str, float], known: int, columns: float, seed: int) -> Any:
+    """Return an untrained model; `columns` is the share of them among which a tree may choose where to split."""
     leaf = int(np.clip(_LEAF * known, 2, _LARGEST_LEAF))
     if encoder == "logistic":
         from sklearn.linear_model import LogisticRegression
@@ -82,7 +85,7 @@ def _model(encoder: Encoder, given: Mapping[str, float], known: int, seed: int) 
         from sklearn.ensemble import RandomForestClassifier
 
         return RandomForestClassifier(
-            int(given["trees"]), min_samples_leaf=max(leaf // 2, 1), max_features=0.3, random_state=seed
+            int(given["trees"]), min_samples_leaf=max(leaf // 2, 1), max_features=min(columns, 0.5), random_state=seed
         )
     from sklearn.ensemble import HistGradientBoostingClassifier
 
@@ -92,6 +95,7 @@ def _model(encoder: Encoder, given: Mapping[str, float], known: int, seed: int) 
         l2_regularization=given["weight_decay"],
         max_leaf_nodes=8,
         min_samples_leaf=leaf,
+        max_features=columns,
         early_stopping=False,
         random_state=seed,
     )

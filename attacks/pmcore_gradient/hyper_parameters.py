@@ -12,7 +12,7 @@ from pmcore.errors import InputError
 Encoder = Literal["hist_gradient_boosting", "random_forest", "logistic", "mlp", "paper"]
 
 DEFAULTS: Mapping[Encoder, Mapping[str, float]] = {
-    "hist_gradient_boosting": {"trees": 100, "learning_rate": 0.05, "weight_decay": 1.0},
+    "hist_gradient_boosting": {"trees": 60, "learning_rate": 0.05, "weight_decay": 1.0},
     "random_forest": {"trees": 200},
     "logistic": {"weight_decay": 10.0},
     "mlp": {"epochs": 50, "learning_rate": 1e-3, "weight_decay": 10.0, "batch_size": 64},

@@ -56,7 +56,7 @@ class NasrAttack(Attack):
     folds : parts into which the audited records are dealt
     encoder : "hist_gradient_boosting", "random_forest", "logistic", "mlp", or "paper", which needs torch
     calibrate : "none", or "references" to add how far loss and norms lie above the mean of reference models
-    trees : of "hist_gradient_boosting" (100) and "random_forest" (200)
+    trees : of "hist_gradient_boosting" (60) and "random_forest" (200)
     epochs : of "mlp" (50) and "paper" (100)
     learning_rate : of "hist_gradient_boosting" (0.05), "mlp" (0.001) and "paper" (0.0001)
     weight_decay : penalty on the weights of "logistic" (10), "mlp" (10) and "paper" (0), on the leaves of

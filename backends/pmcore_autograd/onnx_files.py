@@ -1,8 +1,10 @@
-"""ONNX files opened as what strangers wrote: of the right kind, whole, with weights in the model's folder only."""
+"""ONNX files as what strangers wrote: of the right kind, whole, with weights in their own folder only."""
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +15,48 @@ from pmcore.quoting import printable
 if TYPE_CHECKING:
     from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
+_EXPORT = "export the model to ONNX where it was trained, for example with torch.onnx.export"
+_PICKLE = b"\x80"
+_ZIP = b"PK\x03\x04"
+_OTHERS: tuple[tuple[bytes, str, str], ...] = (
+    (b"version https://git-lfs", "is a git-lfs pointer, not the model", "fetch the model with: git lfs pull"),
+    (b"<!doctype", "is a web page, not a model", "download the file itself"),
+    (b"<html", "is a web page, not a model", "download the file itself"),
+    (b"<?xml", "is XML, not an ONNX model", "an OpenVINO model is given by its .xml name"),
+    (b"{", "is JSON, not an ONNX model", _EXPORT),
+    (b"\x89hdf", "is an HDF5 file, not an ONNX model", _EXPORT),
+    (b"\x1f\x8b", "is a gzip archive, not an ONNX model", "unpack it"),
+)
+_AFTER_VERSION = frozenset({0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42, 0x72, 0xA2, 0xCA})
+"""First bytes of the fields that can follow ``ir_version`` in a ModelProto."""
 _DIGITS = 19
 """Digits of an offset or a length: more than any file has bytes."""
+
+
+def looks_like_onnx(head: bytes) -> bool:
+    """Tell whether bytes begin like a ModelProto: a small ir_version, then another field of it."""
+    return len(head) > 2 and head[0] == 0x08 and 0 < head[1] < 64 and head[2] in _AFTER_VERSION
+
+
+def check_file(path: Path) -> None:
+    """Refuse what cannot be an ONNX model, saying what it is instead.
+
+    Raises
+    ------
+    InputError
+        The file is missing, a folder, empty, or of another kind.
+    UntrustedError
+        The file is a pickle, or an archive of one: loading such a file runs the code that it carries.
+    """
+    head = read_head(path, "*.onnx")
+    if head.startswith(_PICKLE):
+        raise UntrustedError(f"{path}: is a Python pickle, which can run code when loaded; {_EXPORT}")
+    if head.startswith(_ZIP):
+        _refuse_archive(path)
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    for mark, what, remedy in _OTHERS:
+        if start.startswith(mark):
+            raise InputError(f"{path}: {what}; {remedy}")
 
 
 def open_model(path: Path) -> ModelProto:
@@ -27,8 +69,7 @@ def open_model(path: Path) -> ModelProto:
     UntrustedError
         The file is a pickle, or reaches for files outside its folder.
     """
-    if read_head(path, "*.onnx").startswith(b"\x80"):
-        raise UntrustedError(f"{path}: is a Python pickle, which can run code when loaded; export the model to ONNX")
+    check_file(path)
     import onnx
 
     try:
@@ -43,13 +84,32 @@ def open_model(path: Path) -> ModelProto:
         raise InputError(f"{path}: holds no graph with nodes and outputs; copy or export it again")
     if not all(isinstance(name, str) for name in _names(model)):
         raise InputError(f"{path}: is a damaged ONNX model (names that are no text); copy or export it again")
-    for tensor in tensors(model):
-        if is_external(tensor):
-            place = Place.of(tensor, path)
-            check_data_file(path, place.location, place.offset + place.length)
+    external_files(path, model)
     return model
 
 
+def external_files(path: Path, model: ModelProto) -> tuple[Path, ...]:
+    """Return the data files of a model, after a check that each is there, whole, and in its folder.
+
+    Raises
+    ------
+    InputError
+        A data file is missing or short, or cannot be named or measured by what the model says of it.
+    UntrustedError
+        A data file lies outside the model's folder.
+    """
+    folder = path.parent.resolve()
+    ends: dict[str, int] = {}
+    for tensor in tensors(model):
+        if is_external(tensor):
+            place = Place.of(tensor, path)
+            ends[place.location] = max(ends.get(place.location, 0), place.offset + place.length)
+    for location, end in ends.items():
+        check_data_file(path, location, end)
+    return tuple(folder / location for location in sorted(ends))
+
+
+@dataclass(frozen=True)
 class Place:
     """Where the bytes of a tensor stand.
 
@@ -60,10 +120,9 @@ class Place:
     length : number of bytes
     """
 
-    def __init__(self, location: str, offset: int, length: int) -> None:
-        self.location = location
-        self.offset = offset
-        self.length = length
+    location: str
+    offset: int
+    length: int
 
     @classmethod
     def of(cls, tensor: TensorProto, path: Path) -> Place:
@@ -107,6 +166,19 @@ def _held_in(attributes: Iterable[AttributeProto]) -> Iterator[TensorProto]:
             yield from (sparse.values, sparse.indices)
         for inner in (*((attribute.g,) if attribute.HasField("g") else ()), *attribute.graphs):
             yield from _tensors_of(inner)
+
+
+def _refuse_archive(path: Path) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError):
+        names = []
+    if any(name.endswith(".pkl") for name in names):
+        raise UntrustedError(
+            f"{path}: is a PyTorch checkpoint (a pickle in a zip archive), which can run code when loaded; {_EXPORT}"
+        )
+    raise InputError(f"{path}: is a zip archive, not an ONNX model; unpack it, or {_EXPORT}")
 
 
 def _names(model: ModelProto) -> Iterator[object]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from pmcore.errors import InputError
 from pmcore.interfaces import Array
-from pmcore_onnx.files import check_file, looks_like_onnx, tensors
+from pmcore_autograd.onnx_files import check_file, looks_like_onnx, tensors
 
 if TYPE_CHECKING:
     from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto

@@ -31,9 +31,9 @@ from pmcore.trial import VERIFIED, count_columns, freed_note
 from pmcore_autograd import load
 from pmcore_autograd.answering import Running
 from pmcore_autograd.inside import Inside, Opening
+from pmcore_autograd.onnx_files import external_files, looks_like_onnx
 from pmcore_onnx.dense import write_dense
 from pmcore_onnx.feeding import read_intake
-from pmcore_onnx.files import external_files, looks_like_onnx
 from pmcore_onnx.graph import Graph, drop_weights, read_model
 from pmcore_onnx.head import find_head
 from pmcore_onnx.last_layer import find_last_layer

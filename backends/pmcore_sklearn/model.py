@@ -131,7 +131,7 @@ class SklearnModel(Model):
         """Settle which answer is read, on a few records."""
         some = few(sample)
         if some:
-            (x,) = self._intake.ask(_Echo(), ("x",), some)
+            (x,) = self._intake.taken(some).values()
             self._settle(x)
 
     def predict(self, inputs: Inputs) -> Array:
@@ -219,16 +219,8 @@ class SklearnModel(Model):
 
     def _finite(self, inputs: Inputs) -> Array:
         """Return the records with zeros for one that no estimator takes; its predictions are not finite either."""
-        (x,) = self._intake.ask(_Echo(), ("x",), inputs)
+        (x,) = self._intake.taken(inputs).values()
         return np.where(np.isfinite(x).all(axis=1, keepdims=True), x, 0.0)
-
-
-class _Echo:
-    """A runtime that gives back what it is given: what an estimator takes of the records."""
-
-    def run(self, outputs: Sequence[str], feeds: Any) -> list[Array]:
-        """Return the inputs that are named."""
-        return [feeds[name] for name in outputs]
 
 
 def _check_options(options: LoadOptions) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from pmcore.cotangents import Cotangents
 from pmcore.errors import ModelError
 from pmcore.intake import Intake
-from pmcore.interfaces import Array, Floats, GradientRequest, GradientSource, Inputs, Outputs
+from pmcore.interfaces import Floats, GradientRequest, GradientSource, Inputs, Outputs
 from pmcore.quoting import printable
 from pmcore_tensorflow.gradients import Question, RecordGradients, compile_gradients
 from pmcore_tensorflow.parameters import Parameters
@@ -59,8 +59,8 @@ class Differentiation:
         """
         if self.obstacle is not None:
             raise ModelError(f"{intake.path}: gradients cannot be had: {self.obstacle}")
-        names = tuple(spec.name for spec in program.specs)
-        feeds = dict(zip(names, intake.ask(_Echo(), names, inputs), strict=True))
+        taken = intake.taken(inputs)
+        feeds = {spec.name: taken[spec.name] for spec in program.specs}
         cotangents = Cotangents.of(outputs)
         shapes = tuple(array.shape[1:] for array in feeds.values())
         key = (id(program), tensor, tuple(requests), shapes)
@@ -71,11 +71,3 @@ class Differentiation:
             self._compiled = {key: compiled}
         self.source = GradientSource("framework", compiled.method, self._precision)
         return compiled.answers(feeds, cotangents)
-
-
-class _Echo:
-    """A runtime that gives back what it is given: what a model takes of the records."""
-
-    def run(self, outputs: Sequence[str], feeds: Mapping[str, Array]) -> list[Array]:
-        """Return the inputs that are named."""
-        return [feeds[name] for name in outputs]

@@ -32,7 +32,7 @@ class Added:
     size: tuple[int, ...]
     factor: float = 1.0
     part: tuple[int, int, int] | None = None
-    method = "sums over positions"
+    method = "sums by record"
 
     def axes(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the axes along which the operand is repeated."""
@@ -68,7 +68,7 @@ class Scaling:
     taken: tuple[int, ...]
     normalised: Callable[..., torch.Tensor]
     overwrites: bool = False
-    method = "sums over positions"
+    method = "sums by record"
 
     def axes(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the axes along which the operand is repeated."""
@@ -102,7 +102,7 @@ class Pointwise:
     size: tuple[int, ...]
     operator: Callable[..., torch.Tensor]
     position: int
-    method = "sums over positions"
+    method = "sums by record"
 
     def axes(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the axes along which the operand is repeated."""

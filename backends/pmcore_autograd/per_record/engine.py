@@ -139,7 +139,7 @@ class PerRecord:
                     continue
                 except Diverged as error:
                     strategy = by_records(self._network, inputs, self._budget, str(error))
-                    if step > 1:  # one record alone may be a case of its own
+                    if rows.stop - rows.start > 1:  # one record alone may be a case of its own
                         self._strategies[_shape(inputs)] = strategy
                     continue
                 start = rows.stop

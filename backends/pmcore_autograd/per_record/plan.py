@@ -155,8 +155,9 @@ def switched_off(libraries: frozenset[str]) -> Iterator[None]:
     import torch
 
     with contextlib.ExitStack() as stack:
-        if "mkldnn" in libraries:
-            stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
+        if "mkldnn" in libraries:  # its own context changes, and warns of, more than that
+            stack.callback(torch._C._set_mkldnn_enabled, torch._C._get_mkldnn_enabled())
+            torch._C._set_mkldnn_enabled(False)
         if "cudnn" in libraries:
             stack.enter_context(torch.backends.cudnn.flags(enabled=False))
         yield

@@ -164,7 +164,7 @@ class NumpyModel(Model):
 
     def _records(self, inputs: Inputs) -> Array:
         """Return the records in the network's type, having checked their shape."""
-        (x,) = self._intake.ask(_Records(), ("x",), inputs)
+        (x,) = self._intake.taken(inputs).values()
         if x.shape[1:] != self._intake.specs[0].record_shape:
             raise InputError(
                 f"{self._path}: takes records of shape {list(self._intake.specs[0].record_shape)} and was given "
@@ -178,10 +178,3 @@ class NumpyModel(Model):
             hint = f" (did you mean {near[0]!r}?)" if near else ""
             raise InputError(f"{self._path}: has no layer {name!r}{hint}; it has {', '.join(names)}")
         return name
-
-
-class _Records:
-    """What `Intake` asks: it gives back the arrays, which then have the type that the network takes."""
-
-    def run(self, outputs: Sequence[str], feeds: Mapping[str, Array]) -> list[Array]:
-        return [feeds[name] for name in outputs]
