@@ -135,19 +135,16 @@ def select(
         None can run, or one names a layer that the model does not have.
     """
     complaints = Complaints()
-    running, skipped, known = [], [], dict(signals)
+    running: list[PlannedAttack] = []
+    skipped: list[Skipped] = []
+    known = dict(signals)
     for planned in attacks:
         with complaints.collect():
-            reason = obstacle(planned.needs, known, model)
-            other = _fallback(planned) if reason is not None else None
-            if reason is not None and other is not None:
-                known |= load_signals((other,), policy, complaints)
-                if obstacle(other.needs, known, model) is None:
-                    planned, reason = replace(other, note=reason), None
-            if reason is None:
-                running.append(planned)
+            found = _runnable(planned, known, model, policy, complaints)
+            if isinstance(found, Skipped):
+                skipped.append(found)
             else:
-                skipped.append(Skipped(planned.name, reason))
+                running.append(found)
     complaints.raise_any()
     return _selection(running, skipped, known)
 
@@ -179,8 +176,8 @@ def obstacle(needs: Needs, signals: Mapping[str, PlannedSignal], model: Model) -
     return None
 
 
-def attacks_possible(model: Model, policy: PluginPolicy) -> Iterator[tuple[str, str | None]]:
-    """Yield every installed attack, with its default options, and why it cannot run on a model, or None."""
+def attacks_possible(model: Model, policy: PluginPolicy) -> Iterator[PlannedAttack | Skipped]:
+    """Yield every installed attack, with its default options, as it would run on a model, or why it cannot."""
     for plugin in list_plugins("attacks", policy):
         complaints = Complaints()
         with complaints.collect(), answerable(plugin):
@@ -188,14 +185,33 @@ def attacks_possible(model: Model, policy: PluginPolicy) -> Iterator[tuple[str, 
             planned = PlannedAttack(plugin.name, plugin, attack)
             signals = load_signals((planned,), policy, complaints)
             if not complaints.errors:
-                yield plugin.name, obstacle(planned.needs, signals, model)
+                yield _runnable(planned, signals, model, policy, complaints)
         if complaints.errors:
-            yield plugin.name, str(complaints.errors[0])
+            yield Skipped(plugin.name, str(complaints.errors[0]))
 
 
 def signal_names(needs: Needs) -> tuple[str, ...]:
     """Return the names of all signals that are read of any model or role, each once."""
     return tuple(dict.fromkeys(name for names in needs.signals().values() for name in names))
+
+
+def _runnable(
+    planned: PlannedAttack,
+    known: dict[str, PlannedSignal],
+    model: Model,
+    policy: PluginPolicy,
+    complaints: Complaints,
+) -> PlannedAttack | Skipped:
+    """Return an attack if it can run, else its fallback if that can; `known` takes up the signals of the latter."""
+    reason = obstacle(planned.needs, known, model)
+    if reason is None:
+        return planned
+    other = _fallback(planned)
+    if other is not None:
+        known |= load_signals((other,), policy, complaints)
+        if obstacle(other.needs, known, model) is None:
+            return replace(other, note=reason)
+    return Skipped(planned.name, reason)
 
 
 def _fallback(planned: PlannedAttack) -> PlannedAttack | None:

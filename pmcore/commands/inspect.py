@@ -89,12 +89,18 @@ def _echo_description(description: ModelDescription) -> None:
 
 
 def _echo_attacks(model: Model, policy: PluginPolicy) -> None:
-    from pmcore.selection import attacks_possible
+    from pmcore.selection import Skipped, attacks_possible, signal_names
 
     echo("")
     echo("attacks")
-    for name, obstacle in attacks_possible(model, policy):
-        echo(f"  {name:<16} {'can run' if obstacle is None else f'cannot run: {obstacle}'}")
+    for found in attacks_possible(model, policy):
+        if isinstance(found, Skipped):
+            told = f"cannot run: {found.reason}"
+        elif found.note is not None:
+            told = f"can run on {', '.join(signal_names(found.needs))}: {found.note}"
+        else:
+            told = "can run"
+        echo(f"  {found.name:<16} {told}")
 
 
 def _echo_layers(model: Model) -> None:

@@ -67,6 +67,8 @@ def _echo_attacks(plan: Plan) -> None:
         _echo("run", f"{planned.name}   {count(plan.queries_of(planned))} queries by itself")
         if options:
             _echo("", options)
+        if planned.note is not None:
+            _echo("", f"in place of what was asked: {planned.note}")
     for skipped in plan.skipped:
         _echo("skip", f"{skipped.name}: {skipped.reason}")
     _echo("queries", f"{count(sum(plan.queries().values()))} in all: one pass serves every attack")

@@ -454,22 +454,30 @@ def test_importing_the_package_imports_no_framework() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("external", [False, True], ids=["inside", "beside"])
-def test_fifty_million_parameters_load_within_twice_their_size(external: bool, tmp_path: Path) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process is read from /proc")
+@pytest.mark.parametrize(("external", "most"), [(False, 3.25), (True, 1.25)], ids=["inside", "beside"])
+def test_fifty_million_parameters_in_one_weight_are_held_no_more_often_than_said(
+    external: bool, most: float, tmp_path: Path
+) -> None:
+    """Beside the model once; inside of it as the message, as the bytes of this one weight, and as the array."""
     weight = RNG.normal(size=(7072, 7072)).astype(np.float32)
     nodes = [node("MatMul", ["x", "w"], ["h"]), node("Tanh", ["h"], ["z"])]
     path = write(tmp_path / "m.onnx", nodes, {"w": weight}, {"z": ["n", 7072]}, {"x": ["n", 7072]})
     if external:
         make_external(path)
     code = f"""
-import resource, torch, onnx
+import torch, onnx
 import pmcore_autograd, pmcore_autograd.module, pmcore_autograd.onnx_reader
+def peak():  # of this program alone: what getrusage tells, it has from the process that started it
+    lines = open("/proc/self/status").read().splitlines()
+    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
 onnx.load_model_from_string(b"")
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak()
 module = pmcore_autograd.load({str(path)!r})
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / {weight.nbytes})
+print((peak() - before) / {weight.nbytes})
 """
-    assert float(run(code)) < 2.25
+    share = float(run(code))
+    assert 1.0 < share < most
 
 
 def run(code: str) -> str:

@@ -37,18 +37,18 @@ def wide(*shape: int) -> Tensor:
 
 
 def tied_words(m: Computed, numbers: Tensor) -> Tensor:
-    """Words are looked up in the table whose rows are the weights of the output."""
+    """Look words up in the table whose rows are the weights of the output."""
     hidden = torch.tanh(m.part(m.words(numbers) + m.places[:, : numbers.shape[1]]))
     return functional.linear(hidden, m.words.weight).sum(1)
 
 
 def branches(m: Computed, x: Tensor) -> Tensor:
-    """Which of two layers has a gradient differs from record to record."""
+    """Reach one of two layers, which differs from record to record."""
     return torch.where(x[:, :1] > 0, m.one(x), m.other(x))
 
 
 def relative(m: Computed, x: Tensor) -> Tensor:
-    """A table of biases by distance is made into a matrix before any record meets it."""
+    """Make a matrix of a table of biases by distance before any record meets it."""
     distances = torch.arange(16).reshape(4, 4) % 7
     return (torch.softmax(x @ x.transpose(1, 2) + m.table[distances], -1) @ x).mean(1) @ m.w
 
