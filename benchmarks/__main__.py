@@ -7,11 +7,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import backends, location, passes, processes
+from benchmarks import backends, gradient_attacks, location, passes, processes
 from benchmarks.cases import dense_case, image_case
 from benchmarks.results import Result, table
 
-NAMES = ("location", "mlp", "cnn", "backends", "fresh", "help", "memory")
+NAMES = ("location", "whitebox-attacks", "mlp", "cnn", "backends", "fresh", "help", "memory")
 IMAGES = 512
 """Records of the ResNet-18, at most."""
 
@@ -31,7 +31,9 @@ def main() -> int:
         for name in chosen:
             _say(f"{name} …")
             if name == "location":
-                agrees = _location(given.data, work / name)
+                agrees = _location(given.data, work / name) and agrees
+            elif name == "whitebox-attacks":
+                agrees = _whitebox_attacks(given.data, work / name) and agrees
             else:
                 results += _measured(name, work / name, given.records, given.repetitions)
     if results:
@@ -62,6 +64,15 @@ def _location(given: str | None, work: Path) -> bool:
     compared = location.compare(data, work)
     print(compared.text)
     return compared.agrees
+
+
+def _whitebox_attacks(given: str | None, work: Path) -> bool:
+    holds = True
+    for place, problem in enumerate(gradient_attacks.problems(location.data_path(given))):
+        for finding in gradient_attacks.findings(problem, work / str(place)):
+            print(finding, flush=True)
+            holds &= finding.holds
+    return holds
 
 
 def _measured(name: str, work: Path, records: int, repetitions: int) -> list[Result]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pmcore.data import Role
 from pmcore.errors import PluginError
 from pmcore.evaluate import Scored
-from pmcore.evidence import Evidence, EvidenceKey, Source
+from pmcore.evidence import Evidence, EvidenceKey, Source, told_of
 from pmcore.gather import Gathered
 from pmcore.interfaces import Direction, Floats, ModelDescription
 from pmcore.option_docs import resolved_options
@@ -75,11 +75,11 @@ def _answer(planned: PlannedAttack, evidence: Evidence) -> _Answer:
 def _by_folds(
     planned: PlannedAttack, evidence: Evidence, folds: NDArray[np.intp], is_member: NDArray[np.bool_]
 ) -> _Answer:
-    """Return what an attack says of each fold when it is told the membership of all others."""
+    """Return what an attack says of each fold when it is told the membership of some others."""
     whole: _Answer | None = None
     for fold in range(planned.needs.known_folds):
         hidden = folds == fold
-        known = np.where(hidden, -1, is_member).astype(np.int8)
+        known = np.where(told_of(folds, fold, planned.needs.known_folds), is_member, -1).astype(np.int8)
         known.flags.writeable = False
         answer = _answer(planned, replace(evidence, known=known))
         if whole is None:
@@ -92,7 +92,7 @@ def _by_folds(
             _where(hidden, answer.p_values, whole.p_values),
             _where(hidden, answer.smallest, whole.smallest),
         )
-    assert whole is not None  # no attack declares fewer than two folds
+    assert whole is not None  # there is one fold at least
     return whole
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 
 from pmcore import registry
 from pmcore.errors import Complaints, InputError
-from pmcore.evidence import PLAIN
+from pmcore.evidence import FEWEST_FOLDS, PLAIN
 from pmcore.installed import Plugin, PluginPolicy, list_plugins
 from pmcore.interfaces import Attack, Model, Needs, Signal
 from pmcore.layers import LayersUnknown
@@ -169,6 +169,8 @@ def obstacle(needs: Needs, signals: Mapping[str, PlannedSignal], model: Model) -
             reason = str(error)
         if reason is not None:
             return f"signal {name!r}: {reason}"
+    if 0 < needs.known_folds < FEWEST_FOLDS:
+        return f"it declares {needs.known_folds} folds of known members, and learns from others from {FEWEST_FOLDS} on"
     if needs.references or needs.population_references or needs.min_references or needs.membership:
         return "it needs reference models, and none are given"
     if needs.queries != (PLAIN,) or needs.budget:

@@ -9,12 +9,12 @@ import numpy as np
 
 from pmcore.errors import InputError
 
-Encoder = Literal["hist_gradient_boosting", "random_forest", "logistic", "mlp", "paper"]
+Encoder = Literal["logistic", "hist_gradient_boosting", "random_forest", "mlp", "paper"]
 
 DEFAULTS: Mapping[Encoder, Mapping[str, float]] = {
+    "logistic": {"weight_decay": 1.0},
     "hist_gradient_boosting": {"trees": 60, "learning_rate": 0.05, "weight_decay": 1.0},
     "random_forest": {"trees": 200},
-    "logistic": {"weight_decay": 10.0},
     "mlp": {"epochs": 50, "learning_rate": 1e-3, "weight_decay": 10.0, "batch_size": 64},
     "paper": {"epochs": 100, "learning_rate": 1e-4, "weight_decay": 0.0, "dropout": 0.2, "batch_size": 64},
 }

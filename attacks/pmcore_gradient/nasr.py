@@ -44,22 +44,23 @@ class NasrAttack(Attack):
     label, he also reads off it where members and non-members differ in their classes: see the blind check.
 
     The paper gives its model the whole gradient; records times parameters are never held here, so every encoder reads
-    projections of `size` numbers per layer. Those of scikit-learn are the mean of two models, one of loss and norms and
-    one of everything. "paper" is the paper's network on the projections: for each component ReLU layers of 128 and 64,
-    before them 100 kernels over the gradient (in the paper each spans a row of a gradient, here the projection), and an
-    encoder of 256, 128, 64 and 1.
+    projections of `size` numbers per layer. "logistic" is a logistic regression on splines of loss and norms and, with
+    less weight, on everything else; "hist_gradient_boosting", "random_forest" and "mlp" are the mean of two models, one
+    of loss and norms alone and one of everything. "paper" is the paper's network on the projections: for each component
+    ReLU layers of 128 and 64, before them 100 kernels over a gradient (in the paper each spans a row of it, here the
+    projection), and an encoder of 256, 128, 64 and 1.
 
     Parameters
     ----------
     layers : names or indices of layers whose gradients and outputs are read, "last" for the last one with parameters
     size : numbers to which the gradient, and the output, of a layer are projected
     folds : parts into which the audited records are dealt
-    encoder : "hist_gradient_boosting", "random_forest", "logistic", "mlp", or "paper", which needs torch
+    encoder : "logistic", "hist_gradient_boosting", "random_forest", "mlp", or "paper", which needs torch
     calibrate : "none", or "references" to add how far loss and norms lie above the mean of reference models
     trees : of "hist_gradient_boosting" (60) and "random_forest" (200)
     epochs : of "mlp" (50) and "paper" (100)
     learning_rate : of "hist_gradient_boosting" (0.05), "mlp" (0.001) and "paper" (0.0001)
-    weight_decay : penalty on the weights of "logistic" (10), "mlp" (10) and "paper" (0), on the leaves of
+    weight_decay : penalty on the weights of "logistic" (1), "mlp" (10) and "paper" (0), on the leaves of
         "hist_gradient_boosting" (1)
     dropout : of "paper" (0.2)
     batch_size : of "mlp" and "paper" (64)
@@ -79,7 +80,7 @@ class NasrAttack(Attack):
     layers: tuple[str, ...] = ("last",)
     size: int = 64
     folds: int = 5
-    encoder: Encoder = "hist_gradient_boosting"
+    encoder: Encoder = "logistic"
     calibrate: Literal["none", "references"] = "none"
     trees: int | None = None
     epochs: int | None = None
@@ -92,7 +93,7 @@ class NasrAttack(Attack):
         check_layers("nasr", self.layers)
         if not self.layers or "*" in self.layers:
             raise InputError("nasr: layers: name one layer or several, by name or index, or last")
-        for name, least in (("folds", 2), ("size", 1)):
+        for name, least in (("folds", 3), ("size", 1)):
             if getattr(self, name) < least:
                 raise InputError(f"nasr: {name}: {getattr(self, name)} - give {least} or more")
         self._hyper_parameters()

@@ -20,8 +20,6 @@ KERNELS = 100
 """Kernels over a gradient: in the paper each spans a row of the gradient of a layer, here the whole sketch of it."""
 COMPONENT = (128, 64)
 ENCODER = (256, 128, 64, 1)
-SPREAD = 0.01
-"""Standard deviation of the weights at the start, as in the paper; biases start at 0."""
 
 
 def paper_log_odds(
@@ -110,7 +108,8 @@ def _chain(widths: Sequence[int], generator: Generator) -> _Chain:
     import torch
 
     weights = [
-        (SPREAD * torch.randn(below, above, generator=generator)).requires_grad_() for above, below in pairwise(widths)
+        (np.sqrt(2.0 / above) * torch.randn(below, above, generator=generator)).requires_grad_()
+        for above, below in pairwise(widths)
     ]
     return _Chain(weights, [torch.zeros(below, requires_grad=True) for below in widths[1:]])
 

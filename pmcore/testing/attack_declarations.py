@@ -106,7 +106,7 @@ def _complaints(needs: Needs) -> list[str]:
         and needs.min_references == 0,
         "references are asked for, and no signal of theirs is read": needs.min_references > 0 and not references,
         "membership of references is read, and none are asked for": needs.membership and needs.min_references == 0,
-        f"known_folds={needs.known_folds}; give 0, or 2 and more": needs.known_folds < 0 or needs.known_folds == 1,
+        f"known_folds={needs.known_folds}; give 0, or 3 and more": needs.known_folds < 0 or needs.known_folds in (1, 2),
         f"budget={needs.budget}; give 0 or more": needs.budget < 0,
         "queries is empty; leave it out, or name the transformed queries": not needs.queries,
     }

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pmcore.evidence import EvidenceKey, Needs, Source
+from pmcore.evidence import EvidenceKey, Needs, Source, told_of
 from pmcore.interfaces import Attack, Direction, Signal
 from pmcore.outputs import Array, Floats, Task, Want
 from pmcore.testing.evidence_outputs import classes_of, simulate_labels, simulate_outputs
@@ -125,8 +125,9 @@ class World:
         """
         watched = WatchedArrays({key: _own(array, read_only) for key, array in self.arrays.items()})
         known = None
-        if self.needs.known_folds >= 2:
-            known = np.where(self.folds == fold, -1, self.truth.astype(np.int8)).astype(np.int8)
+        if self.needs.known_folds:
+            told = told_of(self.folds, fold, self.needs.known_folds)
+            known = np.where(told, self.truth, -1).astype(np.int8)
         return WatchedEvidence(
             arrays=watched,
             labels=_own(self.labels, read_only),

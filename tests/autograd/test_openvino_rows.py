@@ -134,9 +134,16 @@ def test_gradients_are_those_of_differences(case: Case) -> None:
     check_backward(case)
 
 
-def test_gradients_pass_rounding_as_if_it_were_the_line_between_its_ends_and_stop_there() -> None:
+def test_gradients_pass_rounding_as_if_it_were_the_line_between_its_ends() -> None:
     case = Case("fake_quantize to another range", lambda x: levels(x, -1.0, 1.0, 4, 2.0, 5.0), _ROWS)
     x = torch.from_numpy(_ROWS[0]).requires_grad_()
     (found,) = torch.autograd.grad(run(read_graph(case.model), [x])[0].sum(), [x])
-    torch.testing.assert_close(found, torch.where(x.abs() < 1, 1.5, 0.0))
+    torch.testing.assert_close(found, torch.full_like(x, 1.5))
+
+
+def test_gradients_stop_at_the_ends_of_a_range_that_took_the_place_of_a_rectifier() -> None:
+    case = Case("fake_quantize from 0", lambda x: levels(x, 0.0, 1.0, 4, 2.0, 5.0), _ROWS)
+    x = torch.from_numpy(_ROWS[0]).requires_grad_()
+    (found,) = torch.autograd.grad(run(read_graph(case.model), [x])[0].sum(), [x])
+    torch.testing.assert_close(found, torch.where((x > 0) & (x < 1), 3.0, 0.0))
     assert 0 < int((found == 0).sum()) < found.numel()

@@ -25,20 +25,21 @@ def there_and_back(value: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor,
     return compute("DequantizeLinear", levels, scale, zero, **attributes)
 
 
-def test_rounding_lets_the_gradient_through_and_a_bound_stops_it() -> None:
+def test_rounding_lets_the_gradient_through_and_so_do_the_ends_of_what_was_measured() -> None:
     value = torch.tensor([-3.0, -0.27, 0.0, 0.26, 3.0], dtype=torch.float64, requires_grad=True)
     zero = torch.tensor(128, dtype=torch.uint8)
     result = there_and_back(value, torch.tensor(0.01, dtype=torch.float64), zero)
     torch.testing.assert_close(result, torch.tensor([-1.28, -0.27, 0.0, 0.26, 1.27], dtype=torch.float64))
     (gradient,) = torch.autograd.grad(result.sum(), value)
-    assert gradient.tolist() == [0, 1, 1, 1, 0]
+    assert gradient.tolist() == [1, 1, 1, 1, 1]
 
 
-def test_a_quantiser_that_took_the_place_of_a_relu_has_its_gradient() -> None:
-    value = torch.linspace(-1, 1, 20, dtype=torch.float64, requires_grad=True)
-    result = there_and_back(value, torch.tensor(2 / 255, dtype=torch.float64), torch.tensor(0, dtype=torch.uint8))
+@pytest.mark.parametrize("zero", [torch.tensor(0, dtype=torch.uint8), torch.tensor(-128, dtype=torch.int8)])
+def test_a_quantiser_that_took_the_place_of_a_rectifier_has_its_gradient(zero: torch.Tensor) -> None:
+    value = torch.linspace(-2, 8, 20, dtype=torch.float64, requires_grad=True)
+    result = there_and_back(value, torch.tensor(6 / 255, dtype=torch.float64), zero)
     (gradient,) = torch.autograd.grad(result.sum(), value)
-    (expected,) = torch.autograd.grad(torch.relu(value).sum(), value)
+    (expected,) = torch.autograd.grad(torch.nn.functional.relu6(value).sum(), value)
     assert gradient.tolist() == expected.tolist()
 
 

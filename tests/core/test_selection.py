@@ -10,6 +10,7 @@ import pytest
 
 from pmcore import Audit
 from pmcore.errors import InputError
+from pmcore.evidence import told_of
 from pmcore.reports.terminal import render_terminal
 from tests.core.cases import Case, make_case, write_records
 
@@ -195,3 +196,19 @@ def test_gradients_are_audited_and_the_json_says_where_they_came_from(case: Case
     assert auc.low > 0.7
     assert report.attacks["population"].threat_model.access == "gradients"
     assert "gradients" in json.loads(report.model_dump_json())["model"]
+
+
+@pytest.mark.usefixtures("planted")
+def test_an_attack_that_learns_from_two_parts_is_skipped(case: Case) -> None:
+    report = case.audit(attacks=["learner:folds=2", "population"]).run().report
+    assert [part.reason for part in report.skipped] == [
+        "it declares 2 folds of known members, and learns from others from 3 on"
+    ]
+
+
+@pytest.mark.parametrize("count", [3, 4, 5, 8])
+def test_no_two_folds_are_told_of_each_other(count: int) -> None:
+    folds = np.arange(count)
+    told = np.stack([told_of(folds, fold, count) for fold in range(count)])
+    assert not (told & told.T).any()
+    assert (told.sum(axis=1) == (count - 1) // 2).all()

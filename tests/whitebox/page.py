@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import re
 from collections.abc import Iterator, Mapping
 
 from tests.whitebox.bounds import FORWARD, GRADIENT, PARAMETER, SHARE
@@ -15,7 +16,7 @@ HEAD = """\
 
 Networks of every common architecture, exported in every form, opened by `pmcore_autograd`, and compared with torch
 autograd in double precision on the network that was exported: one backward pass for each of {records} records.
-`make whitebox-agreement` makes this page; `tests/whitebox/test_agreement.py` holds the bounds.
+`make whitebox` makes this page; `tests/whitebox/test_agreement.py` holds the bounds.
 
 * **parameters**: numbers that gradients are taken of; as many as the reference has.
 * **reference**: the network that the export holds. Exporters fold a BatchNorm into the convolution before it, which
@@ -24,7 +25,7 @@ autograd in double precision on the network that was exported: one backward pass
 * **gradient**: the largest relative error of the norm of a record's gradient over all parameters (bound {gradient:g}).
 * **one parameter**: the largest relative error of the norm over one parameter; where that is less than {share:g} of
   the norm over all parameters, relative to this share (bound {parameter:g}).
-* **method**: how most of the parameters were served.
+* **method**: how the gradients were taken, with how many parameters each way.
 
 The architectures are written out in `tests/whitebox`, at small widths and on small inputs, with disturbed weights.
 Records for which a rectifier or a maximum stands within rounding of its bend have two gradients, and are passed over.
@@ -33,7 +34,8 @@ LOSSY = """
 ## Integers: gradients of another model
 
 INT8 files hold rounded weights and round what passes between operations. What is differentiated is the dequantised
-weight, straight through the rounding: a surrogate, marked so in every report, and no gradient of the network that was
+weight, straight through the rounding and through the ends of ranges, but for those that start at 0, before which
+quantisers leave out a rectifier: a surrogate, marked so in every report, and no gradient of the network that was
 trained. **rank** is Spearman's correlation of its norms with those of that network, **ratio** the median of their
 ratio. Small random networks suffer more from rounding than trained ones: **change** is how far the runtime's own
 answers are from those of the network, as a share of its largest logit.
@@ -63,7 +65,12 @@ def _exact(rows: Mapping[str, Agreement]) -> Iterator[str]:
     yield "|---|---|---|---|---|---|---|"
     for network, one in rows.items():
         figures = f"{one.forward:.1e} | {one.gradient:.1e} | {one.parameter:.1e}"
-        yield f"| {network} | {one.parameters} | {one.reference} | {figures} | {one.method} |"
+        yield f"| {network} | {one.parameters} | {one.reference} | {figures} | {_short(one.method)} |"
+
+
+def _short(method: str) -> str:
+    """Return a method in words without repeating what is counted."""
+    return re.sub(r" parameters?\)", ")", method)
 
 
 def _surrogate(rows: Mapping[str, Agreement]) -> Iterator[str]:

@@ -27,7 +27,7 @@ ELSEWHERE = {
     IR_INT8.title: {"MLP", "CNN with BatchNorm", "ViT", "BERT"},
 }
 TESTED = [case for case in ALL if case.form in EVERYWHERE or case.network in ELSEWHERE.get(case.form, {case.network})]
-RANK = 0.9
+RANK = 0.95
 """Of norms of an INT8 file with those of the network, for networks that rounding leaves much as they are."""
 
 
@@ -40,7 +40,7 @@ def test_gradients_of_an_export_are_those_of_autograd(case: Case, tmp_path: Path
     assert found.forward <= FORWARD
     assert found.gradient <= GRADIENT
     assert found.parameter <= PARAMETER
-    assert found.compared * 4 >= found.tensors
+    assert found.compared * 5 >= found.tensors
 
 
 @pytest.mark.slow

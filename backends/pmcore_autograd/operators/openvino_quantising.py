@@ -27,8 +27,9 @@ def _fake_quantise(node: Node, values: Values) -> torch.Tensor:
     share = (x - low) / width
     level = torch.where(x <= least, torch.zeros_like(share), torch.where(x > most, torch.ones_like(share), rounded))
     exact = level * (out_high - out_low) + out_low
-    # Its ends stop gradients: they often stand for a rectifier that was left out.
-    straight = torch.clamp(share, 0.0, 1.0) * (out_high - out_low) + out_low
+    # A range that starts at 0 stands for a rectifier that was left out; other ends are no part of the network.
+    passing = torch.where(low == 0, torch.clamp(share, 0.0, 1.0), share)
+    straight = passing * (out_high - out_low) + out_low
     return straight + (exact - straight).detach()
 
 

@@ -87,13 +87,11 @@ def quantised(
     bounds: tuple[int, int],
     axis: int = 1,
 ) -> torch.Tensor:
-    """Return whole numbers as real ones, with the gradient of x / scale within the bounds."""
+    """Return whole numbers as real ones, with the gradient of x / scale, which a range that starts at 0 bounds."""
     value = value if value.is_floating_point() else value.to(scale.dtype)
     laid = _laid(node, scale.to(value.dtype), value, axis)
-    whole_numbers = rounded(value / laid)
-    if zero is not None:
-        whole_numbers = whole_numbers + _laid(node, zero.to(value.dtype), value, axis)
-    return bounded(whole_numbers, *bounds)
+    origin = value.new_zeros(()) if zero is None else _laid(node, zero.to(value.dtype), value, axis)
+    return bounded(rounded(value / laid) + origin, *bounds, stopping=origin == bounds[0])
 
 
 def dequantised(

@@ -17,10 +17,19 @@ def rounded(value: torch.Tensor) -> torch.Tensor:
     return value + (torch.round(value) - value).detach()
 
 
-def bounded(value: torch.Tensor, low: float, high: float) -> torch.Tensor:
+def bounded(value: torch.Tensor, low: float, high: float, stopping: torch.Tensor | bool = True) -> torch.Tensor:
     """Return values held between two bounds.
 
-    The gradient is the one that this function has: one within, bounds included, and zero beyond. Quantisers that follow
-    a ReLU replace it by the lower bound, so that the bound is part of the network and no accident of rounding.
+    Parameters
+    ----------
+    stopping : where the gradient is the one that this function has, one within, bounds included, and zero beyond;
+        elsewhere it passes beyond the bounds too
+
+    Notes
+    -----
+    Quantisers leave out a ReLU or a ReLU6 before a range that starts at 0: the bounds of such a range are part of the
+    network. A range of both signs was measured on some records, and the network has no bound where it ends: a logit
+    beyond it would have no gradient at all.
     """
-    return value.clamp(low, high)
+    held = value.clamp(low, high)
+    return torch.where(torch.as_tensor(stopping), held, held.detach() + (value - value.detach()))
