@@ -119,7 +119,16 @@ def _checks(findings: Findings, parts: Mapping[Role, RolePart]) -> list[Validity
         validity.check_output(description),
         validity.check_resolution(len(feed), plan.settings.fpr),
         validity.check_orientation({name: figures.auc for name, figures in findings.figures.items()}),
+        *_checks_of_learners(plan),
     ]
+
+
+def _checks_of_learners(plan: Plan) -> Iterator[Validity]:
+    """Yield what must be checked where an attack learns from the labels of other records."""
+    learners = tuple(planned.name for planned in plan.attacks if planned.needs.known_folds)
+    sides = [plan.roles.feeds[role].records.labels for role in (Role.MEMBERS, Role.NONMEMBERS)]
+    if learners and all(labels.ndim == 1 and labels.dtype.kind in "iu" for labels in sides):
+        yield validity.check_classes(sides[0], sides[1], learners)
 
 
 def _model(findings: Findings) -> ModelPart:

@@ -248,7 +248,9 @@ class Outputs:
         targets = self.labels.reshape(raw.shape) == 1
         if self.scale is not Scale.PROBABILITIES:
             return np.where(targets, -expit(-raw), expit(raw))
-        return np.where(targets, -1.0 / np.maximum(raw, _LEAST), 1.0 / np.maximum(1.0 - raw, _LEAST))
+        kept = self._columns().dtype
+        least = max(_LEAST, float(np.finfo(kept if kept.kind == "f" else np.float64).smallest_subnormal))
+        return np.where(targets, -1.0 / np.maximum(raw, least), 1.0 / np.maximum(1.0 - raw, least))
 
     @cached_property
     def predicted(self) -> Array:

@@ -168,7 +168,10 @@ def _load_reports(settings: AuditSettings, policy: PluginPolicy, complaints: Com
 
 def _too_few(needs: Needs, roles: Roles) -> str | None:
     """Return why the records do not suffice for an attack that learns from part of them, or None."""
-    fewest = min(len(roles.feeds[role]) for role in (Role.MEMBERS, Role.NONMEMBERS))
+    fewest = roles.fewest_distinct() if needs.known_folds else 0
     if fewest >= needs.known_folds:
         return None
-    return f"it learns from {needs.known_folds} parts of members and of non-members, and one side has {fewest} records"
+    return (
+        f"it learns from {needs.known_folds} parts of members and of non-members, and one side has {fewest} different "
+        "records of its own"
+    )

@@ -75,6 +75,13 @@ class Roles:
         in_file_order: NDArray[np.intp] = np.concatenate(folds)
         return in_file_order[self.evidence_order()]
 
+    def fewest_distinct(self) -> int:
+        """Return how many different records the smaller side has that the other one lacks."""
+        members, nonmembers = (
+            set(self.feeds[role].records.digests[:, 0].tolist()) for role in (Role.MEMBERS, Role.NONMEMBERS)
+        )
+        return min(len(members - nonmembers), len(nonmembers - members))
+
     def population_order(self) -> NDArray[np.intp]:
         """Return the order of the population records by digest, shape (m,)."""
         return _by_digest(self.feeds[Role.POPULATION].records)

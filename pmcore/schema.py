@@ -128,7 +128,8 @@ class ThreatModelPart(Part):
     access: str
     knowledge: str
     told_of_others: bool = Field(
-        default=False, description="whether it learns from the true membership of other records: an upper bound"
+        default=False,
+        description="whether it learns from the true membership of other records, which no outsider knows",
     )
 
 

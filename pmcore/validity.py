@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import chdtrc
 
 from pmcore.interfaces import Array, ModelDescription, Scale, Task
 from pmcore.intervals import proportion
@@ -17,6 +18,10 @@ EXPECTED_CONFIDENCE = 0.99
 
 
 LOGITS_READ = "scores are read before any softmax or sigmoid"
+CLASSES_DIFFER = 0.01
+"""P-value of "members and non-members have the same share of each class" below which the audit warns."""
+RARE = 10
+"""Records of both sides below which classes are counted together."""
 REPEATED = 0.05
 """Share of repeated records in a role from which the audit warns."""
 
@@ -139,6 +144,35 @@ def check_orientation(aucs: Mapping[str, Figure]) -> Validity:
         return Validity(name="orientation", verdict="ok", text="no attack has an AUC below one half")
     text = f"{', '.join(below)}: AUC below one half - members and non-members swapped, or attack oriented wrong"
     return Validity(name="orientation", verdict="warning", text=text)
+
+
+def check_classes(members: Array, nonmembers: Array, learners: tuple[str, ...]) -> Validity:
+    """Warn where attacks that learn from labels could tell members by their class alone (Pearson's chi-square).
+
+    Parameters
+    ----------
+    members, nonmembers : (n,) class numbers
+    learners : names of the attacks that learn from other records
+    """
+    classes, which = np.unique(np.concatenate([members, nonmembers]), return_inverse=True)
+    sides = np.arange(len(which)) >= len(members)
+    observed = np.zeros((2, len(classes)))
+    np.add.at(observed, (sides.astype(np.intp), which), 1.0)
+    rare = observed.sum(axis=0) < RARE
+    observed = np.column_stack([observed[:, ~rare], observed[:, rare].sum(axis=1)]) if rare.any() else observed
+    observed = observed[:, observed.sum(axis=0) > 0]
+    expected = observed.sum(axis=1, keepdims=True) * observed.sum(axis=0) / observed.sum()
+    statistic = float((np.square(observed - expected) / expected).sum())
+    p = float(chdtrc(max(observed.shape[1] - 1, 1), statistic))
+    named = ", ".join(learners)
+    if p >= CLASSES_DIFFER:
+        text = f"members and non-members have alike shares of each class (p = {p:.2g}), of which {named} may learn"
+        return Validity(name="classes", verdict="ok", text=text)
+    text = (
+        f"members and non-members differ in their classes (p = {p:.1g}): {named} can tell them by the label, without "
+        "the model - audit non-members of the same classes"
+    )
+    return Validity(name="classes", verdict="warning", text=text)
 
 
 def check_resolution(n_nonmembers: int, rates: tuple[float, ...]) -> Validity:

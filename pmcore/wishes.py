@@ -63,5 +63,12 @@ def _one(layers: Sequence[Layer], text: str) -> str:
 
 
 def _named(layers: Sequence[Layer], request: GradientRequest) -> GradientRequest:
-    names = tuple(layer.name for layer in chosen(layers, request.layers))
-    return replace(request, layers=names)
+    found = chosen(layers, request.layers)
+    bare = next((layer for layer in found if not layer.parameters), None)
+    if bare is not None:
+        near = [str(layer.index) for layer in layers if layer.parameters]
+        raise InputError(
+            f"layers: {quoted(bare.name)} - has no parameters, so there is no gradient of it; those with some are "
+            f"{', '.join(near[:20])}{', …' if len(near) > 20 else ''}"
+        )
+    return replace(request, layers=tuple(layer.name for layer in found))

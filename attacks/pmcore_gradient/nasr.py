@@ -38,10 +38,10 @@ class NasrAttack(Attack):
     layers a random projection of that gradient (its direction) and of what they put out; the loss; and the label, one
     column per class or label, for up to 100 of them (none for regressions). All is standardised on known records.
 
-    The audited records are dealt into folds, and each is scored by a model that is told of the other folds alone and
-    whose hyper-parameters are fixed beforehand: no epoch is chosen by the records that it is tested on, as it is in the
-    paper. An attacker who knows the membership of most records is an upper bound, and no realistic outsider. Having the
-    label, he also reads off it where members and non-members differ in their classes: see the blind check.
+    The audited records are dealt into folds, and each is scored by a model that is told of the next (folds - 1) // 2 of
+    them and whose hyper-parameters are fixed beforehand: no epoch is chosen by the records that it is tested on, as it
+    is in the paper. This attacker knows more than an outsider can, and what he finds is no limit to what others may.
+    Having the label, he also reads off it where members and non-members differ in their classes; the audit warns of it.
 
     The paper gives its model the whole gradient; records times parameters are never held here, so every encoder reads
     projections of `size` numbers per layer. "logistic" is a logistic regression on splines of loss and norms and, with
@@ -54,7 +54,7 @@ class NasrAttack(Attack):
     ----------
     layers : names or indices of layers whose gradients and outputs are read, "last" for the last one with parameters
     size : numbers to which the gradient, and the output, of a layer are projected
-    folds : parts into which the audited records are dealt
+    folds : parts into which the audited records are dealt, 3 or more; an odd number wastes none
     encoder : "logistic", "hist_gradient_boosting", "random_forest", "mlp", or "paper", which needs torch
     calibrate : "none", or "references" to add how far loss and norms lie above the mean of reference models
     trees : of "hist_gradient_boosting" (60) and "random_forest" (200)
@@ -73,9 +73,7 @@ class NasrAttack(Attack):
     ICLR 2022 (the difference to reference models).
     """
 
-    knowledge: ClassVar[str] = (
-        "the weights, and the membership of the records of all other folds: an upper bound, not a realistic outsider"
-    )
+    knowledge: ClassVar[str] = "the weights, and the membership of part of the other records, which no outsider knows"
 
     layers: tuple[str, ...] = ("last",)
     size: int = 64

@@ -38,15 +38,17 @@ def strongest(report: AuditReport) -> str | None:
     found = headline(report)
     if found is not None and found.seen:
         return found.attack
-    return max(report.attacks, key=lambda name: report.attacks[name].auc.value or 0.0, default=None)
+    attacks = _without_the_told(report).attacks
+    return max(attacks, key=lambda name: attacks[name].auc.value or 0.0, default=None)
 
 
 def headline(report: AuditReport) -> Headline | None:
-    """Return the strongest attack at the smallest well resolved FPR at which something is seen.
+    """Return the strongest attack at the smallest well resolved FPR at which something is seen, of outsiders if any.
 
     Weakly resolved FPRs are consulted after all others. If nothing is seen anywhere, the smallest well
     resolved FPR is the one to speak of; None where no FPR is resolved.
     """
+    report = _without_the_told(report)
     found = [
         best
         for weak in (False, True)
@@ -81,6 +83,33 @@ def in_words(report: AuditReport) -> str:
         return "The audit is invalid: it says nothing about membership."
     if not report.attacks:
         return "No attack ran: nothing was measured about membership."
+    outsiders = _without_the_told(report)
+    sentences = _sentences(outsiders)
+    for name, attack in report.attacks.items():
+        if name not in outsiders.attacks:
+            sentences.append(_of_the_told(name, attack.auc))
+    return " ".join([*sentences, *_swapped(report)])
+
+
+def _without_the_told(report: AuditReport) -> AuditReport:
+    """Return the report without attacks that are told of other records, if any attack is not."""
+    outsiders = {name: attack for name, attack in report.attacks.items() if not attack.threat_model.told_of_others}
+    return report.model_copy(update={"attacks": outsiders}) if outsiders else report
+
+
+def _of_the_told(name: str, auc: Figure) -> str:
+    """Say what an attack finds that knows more than an outsider; it is no limit to what others may find."""
+    shown = printable(name, 40)
+    if auc.value is None or auc.low is None or auc.high is None:
+        return f"For {shown}, which is told of other records, there is no figure."
+    right, low, high = (count(round(1000 * share)) for share in (auc.value, auc.low, auc.high))
+    return (
+        f"Somebody who is told who else was a member, and learns from it ({shown}), would tell which is which about "
+        f"{right} times of 1 000 ({low} to {high})."
+    )
+
+
+def _sentences(report: AuditReport) -> list[str]:
     best = headline(report)
     k, confidence = len(report.attacks), report.confidence
     ahead = {name: attack for name, attack in report.attacks.items() if _above(attack.auc, 0.5, k, confidence)}
@@ -96,8 +125,7 @@ def in_words(report: AuditReport) -> str:
         sentences += [_nothing_found(report), *([] if best is None else [_frequencies(best, report)])]
     if len(report.attacks) > 1:
         sentences.append(f"The interval is not corrected for choosing the strongest of {len(report.attacks)}.")
-    sentences += _swapped(report)
-    return " ".join(sentences)
+    return sentences
 
 
 def below_guessing(auc: Figure) -> bool:
@@ -122,7 +150,7 @@ def _above(figure: Figure, guessing: float, attacks: int, confidence: float) -> 
 def _tried(report: AuditReport, name: str) -> str:
     shown = printable(name, 40)
     if report.attacks[name].threat_model.told_of_others:
-        shown += ", which is told of other members"
+        shown += ", which is told of other records"
     return (
         f"the one attack tried ({shown})"
         if len(report.attacks) == 1

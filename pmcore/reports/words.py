@@ -11,7 +11,13 @@ if TYPE_CHECKING:
     from pmcore.schema import Figure, GradientPart, Share
 
 
-_ACCESS = {"label": "label only", "scores": "scores", "logits": "logits"}
+_ACCESS = {
+    "label": "label only",
+    "scores": "scores",
+    "logits": "logits",
+    "activations": "white box: activations",
+    "gradients": "white box: gradients",
+}
 
 
 def area(value: float) -> str:

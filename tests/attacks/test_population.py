@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
+from pmcore.conformal import pools_by_class
 from pmcore.errors import InputError
 from pmcore.evidence import Evidence, EvidenceKey, Source
 from pmcore.outputs import Array, Floats
@@ -154,3 +155,10 @@ def test_a_level_outside_zero_and_one_is_refused(alpha: float) -> None:
 def test_a_signal_with_several_numbers_is_refused_by_name() -> None:
     with pytest.raises(InputError, match="loss"):
         PopulationAttack().score(evidence(np.zeros((3, 2)), np.zeros((3, 2))))
+
+
+def test_a_class_with_just_as_many_population_records_as_the_level_needs_has_a_pool_of_its_own() -> None:
+    values, labels = np.arange(4.0), np.array([0, 0, 1, 1])
+    population, theirs = np.arange(20.0), np.repeat([0, 1], 10)
+    pools = pools_by_class(values, labels, population, theirs, alpha=0.1)
+    assert [len(pool.population) for pool in pools] == [10, 10, 0]

@@ -150,7 +150,7 @@ def test_an_attack_that_learns_finds_a_planted_leak_and_is_called_an_upper_bound
     assert auc.low is not None
     assert auc.low > 0.7
     assert result.report.attacks["learner"].threat_model.told_of_others
-    assert "learner learns from records whose membership it is told: an upper bound" in str(result)
+    assert "learner is told the membership of other records and learns from it" in str(result)
 
 
 @pytest.mark.usefixtures("planted")
@@ -185,7 +185,7 @@ def test_an_attack_that_learns_is_skipped_where_a_side_has_fewer_records_than_pa
     case = make_case(tmp_path, 6, 40)
     report = case.audit(attacks=["learner:folds=10", "population"]).run().report
     assert [part.reason for part in report.skipped] == [
-        "it learns from 10 parts of members and of non-members, and one side has 6 records"
+        "it learns from 10 parts of members and of non-members, and one side has 6 different records of its own"
     ]
 
 
@@ -212,3 +212,39 @@ def test_no_two_folds_are_told_of_each_other(count: int) -> None:
     told = np.stack([told_of(folds, fold, count) for fold in range(count)])
     assert not (told & told.T).any()
     assert (told.sum(axis=1) == (count - 1) // 2).all()
+
+
+@pytest.mark.usefixtures("planted")
+def test_records_that_stand_on_both_sides_share_a_fold(tmp_path: Path) -> None:
+    case = make_case(tmp_path, 60, 90)
+    both = np.arange(0, 60, 7)
+    others = np.concatenate([np.arange(60, 150), both])
+    write_records(tmp_path / "nonmembers.npz", case.x[others], case.y[others])
+    share = np.concatenate([case.x[np.arange(60, 150)], case.x[both]])
+    write_records(tmp_path / "population.npz", share[:40] + 5.0, case.y[others][:40])
+    roles = case.audit(attacks="learner", population=str(tmp_path / "population.npz")).plan().roles
+    folds = np.empty(60 + len(others), dtype=np.intp)
+    folds[roles.evidence_order()] = roles.folds(4)
+    np.testing.assert_array_equal(folds[:60][both], folds[60 + 90 :])
+
+
+@pytest.mark.usefixtures("planted")
+def test_copies_do_not_count_where_an_attack_learns_from_parts(tmp_path: Path) -> None:
+    case = make_case(tmp_path, 60, 40)
+    few = np.tile(np.arange(3), 20)
+    write_records(tmp_path / "members.npz", case.x[few], case.y[few])
+    report = case.audit(attacks=["learner", "population"]).run().report
+    assert [part.reason for part in report.skipped] == [
+        "it learns from 5 parts of members and of non-members, and one side has 3 different records of its own"
+    ]
+
+
+@pytest.mark.usefixtures("planted")
+def test_the_headline_is_what_an_outsider_can_do_and_those_who_are_told_have_a_sentence_of_their_own(
+    case: Case,
+) -> None:
+    shown = " ".join(str(case.audit(attacks=["learner", "population"]).run()).split())
+    assert "the one attack tried (population)" in shown
+    assert "Somebody who is told who else was a member, and learns from it (learner), would tell" in shown
+    alone = " ".join(str(case.audit(attacks=["learner"]).run()).split())
+    assert "the one attack tried (learner, which is told of other records)" in alone

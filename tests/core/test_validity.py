@@ -13,6 +13,7 @@ from pmcore.schema import Figure
 from pmcore.validity import (
     Fit,
     check_accuracy,
+    check_classes,
     check_duplicates,
     check_orientation,
     check_overlap,
@@ -185,3 +186,18 @@ def test_the_rates_that_so_many_non_members_resolve_are_said(n_nonmembers: int, 
     found = check_resolution(n_nonmembers, (0.1, 0.01, 0.001))
     assert found.verdict == "ok"
     assert found.text == text
+
+
+def test_classes_that_differ_between_the_sides_are_warned_of_where_attacks_learn_from_labels() -> None:
+    rng = np.random.default_rng(0)
+    alike = [check_classes(rng.integers(0, 5, 300), rng.integers(0, 5, 200), ("nasr",)).verdict for _ in range(300)]
+    assert alike.count("warning") <= 9  # one in a hundred is expected
+    members, others = rng.choice(3, 300, p=[0.5, 0.25, 0.25]), rng.choice(3, 300, p=[0.25, 0.25, 0.5])
+    found = check_classes(members, others, ("nasr",))
+    assert found.verdict == "warning"
+    assert "nasr can tell them by the label" in found.text
+
+
+def test_classes_with_few_records_are_counted_together() -> None:
+    members, others = np.arange(40), np.arange(40, 80)
+    assert check_classes(members, others, ("nasr",)).verdict == "ok"

@@ -173,3 +173,32 @@ def test_what_signals_call_layers_is_answered_under_their_names(tmp_path: Path) 
     np.testing.assert_array_equal(values[0], values[1])
     np.testing.assert_array_equal(values[0], values[2])
     np.testing.assert_allclose(values[3][:, :4], case.x[:5, :4], rtol=1e-6)
+
+
+@pytest.mark.parametrize(("task", "columns"), [(Task.BINARY, 1), (Task.MULTILABEL, 3)])
+def test_the_gradient_of_a_very_confident_sigmoid_keeps_its_precision(task: Task, columns: int) -> None:
+    logits = np.array([[60.0] * columns, [200.0] * columns])
+    labels = np.ones((2, columns), dtype=np.int64) if task is Task.MULTILABEL else np.ones(2, dtype=np.int64)
+    gradient = Outputs(task, Scale.LOGITS, labels, logits).loss_gradient
+    np.testing.assert_allclose(gradient, np.tile(-np.exp([[-60.0], [-200.0]]), (1, columns)), rtol=1e-12)
+
+
+def test_saturated_probabilities_have_the_same_gradient_in_one_column_as_in_two() -> None:
+    one = np.array([[0.0], [1.0]], dtype=np.float32)
+    labels = np.array([1, 0])
+    two = np.hstack([1 - one, one])
+    single = Outputs(Task.BINARY, Scale.PROBABILITIES, labels, one).loss_gradient[:, 0]
+    double = Outputs(Task.BINARY, Scale.PROBABILITIES, labels, two).loss_gradient
+    np.testing.assert_allclose(np.abs(single), np.abs(double).max(axis=1), rtol=1e-6)
+
+
+def test_a_layer_without_parameters_has_no_gradient_and_is_refused(tmp_path: Path) -> None:
+    from numpy_backend import NumpyModel
+
+    from pmcore.interfaces import LoadOptions
+
+    weights = [np.eye(3, dtype=np.float32)] * 2
+    NumpyModel.write_dense(tmp_path / "m.npz", weights, [np.zeros(3, dtype=np.float32)] * 2)
+    model = NumpyModel.load(tmp_path / "m.npz", LoadOptions())
+    with pytest.raises(InputError, match=r"'relu0' - has no parameters, so .* those with some are 0, 2"):
+        wish_of([GradientNorm(("1",))], model)

@@ -31,6 +31,7 @@ import sys
 import keras
 import numpy as np
 
+keras.utils.set_random_seed(3)
 layers, network = keras.layers, sys.argv[1]
 if network == "mlp":
     stack = [keras.Input((30,)), layers.Dense(24, activation="relu"), layers.Dense(16, activation="tanh")]

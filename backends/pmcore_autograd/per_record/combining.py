@@ -57,6 +57,11 @@ class Summed:
         """Return b."""
         return self.uses[0].records
 
+    @property
+    def device(self) -> torch.device:
+        """Return where the gradients are."""
+        return self.uses[0].device
+
     def written(self, records: slice) -> torch.Tensor:
         """Return the gradients of some records, (r, *view.size)."""
         total = self.uses[0].view.placed(self.uses[0].written(records)).clone()

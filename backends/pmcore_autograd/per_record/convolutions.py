@@ -64,6 +64,11 @@ class Convolution:
         """Return b."""
         return len(self.images)
 
+    @property
+    def device(self) -> torch.device:
+        """Return where the gradients are."""
+        return self.images.device
+
     def written(self, records: slice) -> torch.Tensor:
         """Return the gradients of some records, (r, *view.size)."""
         import torch

@@ -36,6 +36,11 @@ class Lookup:
         """Return b."""
         return len(self.rows)
 
+    @property
+    def device(self) -> torch.device:
+        """Return where the gradients are."""
+        return self.gradients.device
+
     def written(self, records: slice) -> torch.Tensor:
         """Return the gradients of some records, (r, *view.size)."""
         some = self.chosen(records)

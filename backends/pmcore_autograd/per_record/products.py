@@ -52,6 +52,11 @@ class Products:
         """Return the number of rows of a record."""
         return self.left.shape[2]
 
+    @property
+    def device(self) -> torch.device:
+        """Return where the gradients are."""
+        return self.left.device
+
     def written(self, records: slice) -> torch.Tensor:
         """Return the gradients of some records, (r, *view.size)."""
         import torch

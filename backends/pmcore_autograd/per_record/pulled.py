@@ -39,6 +39,11 @@ class Pulled:
         """Return b."""
         return self.inner.records
 
+    @property
+    def device(self) -> torch.device:
+        """Return where the gradients are."""
+        return self.parameter.device
+
     def written(self, records: slice) -> torch.Tensor:
         """Return the gradients of some records, (r, *view.size)."""
         import torch

@@ -30,6 +30,11 @@ class Use(Protocol):
         """Return b."""
         ...
 
+    @property
+    def device(self) -> torch.device:
+        """Return where the gradients are."""
+        ...
+
     def written(self, records: slice) -> torch.Tensor:
         """Return the gradients of some records as they are, (r, *view.size)."""
         ...
@@ -64,4 +69,7 @@ def written_power(use: Use, order: float, room: int) -> torch.Tensor:
     """Return what norms are put together from, (b,) float64, by writing gradients out."""
     import torch
 
-    return torch.cat([power(use.written(run), order) for run in runs(use, room)])
+    powers = torch.empty(use.records, dtype=torch.float64, device=use.device)
+    for run in runs(use, room):
+        powers[run] = power(use.written(run), order)
+    return powers

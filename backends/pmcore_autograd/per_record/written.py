@@ -30,6 +30,11 @@ class Written:
         """Return b."""
         return len(self.values)
 
+    @property
+    def device(self) -> torch.device:
+        """Return where the gradients are."""
+        return self.values.device
+
     def written(self, records: slice) -> torch.Tensor:
         """Return the gradients of some records, (r, *view.size)."""
         return self.values[records]
@@ -55,6 +60,11 @@ class Absent:
     view: ParameterView
     records: int
     like: torch.Tensor
+
+    @property
+    def device(self) -> torch.device:
+        """Return where the gradients are."""
+        return self.like.device
 
     def written(self, records: slice) -> torch.Tensor:
         """Return zeros, (r, *view.size)."""
