@@ -78,7 +78,7 @@ def _notes(report: AuditReport, rows: tuple[Row, ...], elsewhere: list[str]) -> 
         yield "! lower than guessing: members and non-members swapped, or the attack is oriented wrong"
     for name, attack in report.attacks.items():
         if attack.threat_model.told_of_others:
-            yield f"{printable(name)} is told the membership of other records and learns from it: more than outsiders know"
+            yield f"{printable(name)} learns from records whose membership it is told: more than outsiders know"
         if attack.note is not None:
             yield f"{printable(name)} read {', '.join(attack.signals)} instead: {printable(attack.note)}"
     for key in elsewhere:
