@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from pmcore.errors import InputError, ModelError, OutOfMemory
 from pmcore.interfaces import GradientRequest
-from pmcore_autograd.per_record import PerRecord, broadcasting, plan
+from pmcore_autograd.per_record import PerRecord, broadcasting, probing
 from pmcore_autograd.per_record.layouts import Layout
 from tests.autograd.record_gradients import Case, check
 from tests.autograd.test_per_record_uses import Computed
@@ -50,9 +51,10 @@ def test_a_layer_of_words_in_bags_is_right() -> None:
 def test_an_operator_that_vmap_refuses_is_taken_record_by_record() -> None:
     """A branch on a value has no meaning for many records at once."""
 
-    def compute(m: Computed, x: Tensor) -> Tensor:
+    def compute(m: Any, x: Tensor) -> Tensor:
         bags = m.bags(torch.arange(6).expand(len(x), 6).contiguous(), per_sample_weights=x)
-        return bags * (1 if x.isfinite().all().item() else 0)
+        found: Tensor = bags * (1 if x.isfinite().all().item() else 0)
+        return found
 
     case = Case(Computed(compute, bags=nn.EmbeddingBag(6, 3, mode="sum")), records())
     engine = check(case)
@@ -89,15 +91,16 @@ def test_a_network_that_cannot_be_watched_is_taken_without(monkeypatch: pytest.M
     def fails(*_: object) -> None:
         raise RuntimeError("no watching here")
 
-    monkeypatch.setattr(plan, "tracing", fails)
+    monkeypatch.setattr(probing, "tracing", fails)
     engine = check(Case(dense(), records()))
     assert engine.method == "vmap (4 parameters)"
     assert set(engine.reasons.values()) == {"cannot be watched: no watching here"}
 
 
 def test_a_network_that_changes_its_way_for_a_batch_is_right_all_the_same() -> None:
-    def compute(m: Computed, x: Tensor) -> Tensor:
-        return m.one(x) if len(x) < 5 else torch.cat([m.one(x[:2]), m.one(x[2:])])
+    def compute(m: Any, x: Tensor) -> Tensor:
+        halves = [x] if len(x) < 5 else [x[:2], x[2:]]
+        return torch.cat([m.one(half) for half in halves])
 
     engine = check(Case(Computed(compute, one=nn.Linear(6, 3)), records()))
     assert "out of turn" in engine.reasons["one.weight"] or "steps" in engine.reasons["one.weight"]
@@ -110,8 +113,8 @@ def test_a_recurrence_that_takes_one_record_at_a_time_is_taken_record_by_record(
 
 
 def test_large_parameters_that_are_not_understood_are_taken_record_by_record() -> None:
-    case = Case(nn.Sequential(nn.Bilinear(6, 6, 40)), {"x": torch.randn(4, 6)}, budget=15_000)
-    case.forward = lambda inputs: case.module[0](inputs["x"], inputs["x"])  # type: ignore[operator]
+    case = Case(nn.Bilinear(6, 6, 40), {"x": torch.randn(4, 6)}, budget=15_000)
+    case.forward = lambda inputs: case.module(inputs["x"], inputs["x"])
     assert "record by record (1 parameter)" in check(case).method
 
 
@@ -192,10 +195,10 @@ def test_nothing_of_the_module_or_of_the_records_is_changed() -> None:
             super().__init__()
             self.part = nn.Linear(6, 3).requires_grad_(False)
             self.scale = nn.Parameter(torch.randn(3))
-            self.register_buffer("asked", torch.zeros(1))
+            self.asked = nn.Buffer(torch.zeros(1))
 
         def forward(self, x: Tensor) -> Tensor:
-            self.asked += 1
+            self.asked.add_(1)
             scaled: Tensor = self.part(x.mul_(2)) * self.scale
             return scaled
 
@@ -230,7 +233,7 @@ def test_memory_that_does_not_suffice_halves_the_records(monkeypatch: pytest.Mon
     inputs = {"x": torch.randn(40, 6).double()}
 
     def ask(limit: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-        engine = PerRecord(module, functools.partial(forward, limit=limit), layers)  # type: ignore[arg-type]
+        engine = PerRecord(module, functools.partial(forward, limit=limit), layers)
         return engine.reduce(inputs, lambda p, _: np.ones(p.shape), [GradientRequest()])[GradientRequest()]
 
     for limit in (6, 2):

@@ -16,7 +16,7 @@ WAYS = {
     "outer_products": "Linear(700, 700), nn.ReLU(), nn.Linear(700, 700), nn.ReLU(), nn.Linear(700, 10)",
     "convolutions": "Unflatten(1, (7, 10, 10)), nn.Conv2d(7, 256, 3, 2), nn.ReLU(), nn.Conv2d(256, 256, 3, 2), "
     "nn.Flatten()",
-    "vmap": "utils.parametrizations.orthogonal(nn.Linear(700, 700)), nn.ReLU(), Twice(700, 60)",
+    "normalised_weights_and_vmap": "utils.parametrizations.weight_norm(nn.Linear(700, 700)), nn.ReLU(), Twice(700, 40)",
 }
 PROGRAM = """
 import numpy as np
@@ -28,10 +28,10 @@ from pmcore_autograd.per_record import PerRecord
 
 class Twice(nn.Bilinear):
     def __init__(self, given, made):
-        super().__init__(given, 20, made)
+        super().__init__(given, 10, made)
 
     def forward(self, x):
-        return super().forward(x, x[:, :20])
+        return super().forward(x, x[:, :10])
 
 torch.set_num_threads(1)
 module = nn.Sequential(nn.{layers}).eval()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -86,8 +87,8 @@ def convolutional() -> Case:
     )
     for part in module:
         if isinstance(part, nn.BatchNorm2d):
-            nn.init.uniform_(part.running_mean, -1, 1)
-            nn.init.uniform_(part.running_var, 0.5, 2)
+            part.running_mean = torch.randn(8)
+            part.running_var = torch.rand(8) + 0.5
     return Case(module, {"x": torch.randn(7, 3, 12, 12)})
 
 
@@ -205,5 +206,6 @@ def test_a_torchscript_program_is_taken_by_its_uses() -> None:
     module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.LayerNorm(16), nn.Linear(16, 3)).double()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # files of this kind are still about
-        traced = torch.jit.trace(module, torch.randn(4, 3, 4, 4).double())
+        trace: Any = torch.jit.trace
+        traced = trace(module, torch.randn(4, 3, 4, 4).double())
     assert check(Case(traced, {"x": torch.randn(5, 3, 4, 4)})).reasons == {}

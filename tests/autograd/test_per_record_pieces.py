@@ -40,7 +40,8 @@ def wide(*shape: int) -> Tensor:
 
 def powers(gradients: Tensor, order: float) -> Floats:
     flat = gradients.flatten(1).abs().numpy()
-    return {1.0: flat.sum(1), 2.0: (flat**2).sum(1), np.inf: flat.max(1)}[order]
+    found: Floats = {1.0: flat.sum(1), 2.0: (flat**2).sum(1), np.inf: flat.max(1)}[order]
+    return found
 
 
 def check_reductions(use: Use, size: int = 16) -> None:
@@ -103,7 +104,8 @@ def test_convolutions_are_reduced_as_if_written_out(
         x, w, None, how.stride, how.padding, how.dilation, how.transposed, how.output_padding, how.groups
     )
     g = torch.randn_like(y)
-    use = Convolution(whole_view(weight), x.unflatten(0, (-1, times)), g.unflatten(0, (-1, times)), how)
+    by_record = [side.reshape(-1, times, *side.shape[1:]) for side in (x, g)]
+    use = Convolution(whole_view(weight), by_record[0], by_record[1], how)
     for at in range(len(use.images)):
         mask = torch.zeros_like(g)
         mask[at * times : (at + 1) * times] = g[at * times : (at + 1) * times]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -36,21 +37,22 @@ def wide(*shape: int) -> Tensor:
     return torch.randn(shape)
 
 
-def tied_words(m: Computed, numbers: Tensor) -> Tensor:
+def tied_words(m: Any, numbers: Tensor) -> Tensor:
     """Look words up in the table whose rows are the weights of the output."""
     hidden = torch.tanh(m.part(m.words(numbers) + m.places[:, : numbers.shape[1]]))
     return functional.linear(hidden, m.words.weight).sum(1)
 
 
-def branches(m: Computed, x: Tensor) -> Tensor:
+def branches(m: Any, x: Tensor) -> Tensor:
     """Reach one of two layers, which differs from record to record."""
     return torch.where(x[:, :1] > 0, m.one(x), m.other(x))
 
 
-def relative(m: Computed, x: Tensor) -> Tensor:
+def relative(m: Any, x: Tensor) -> Tensor:
     """Make a matrix of a table of biases by distance before any record meets it."""
     distances = torch.arange(16).reshape(4, 4) % 7
-    return (torch.softmax(x @ x.transpose(1, 2) + m.table[distances], -1) @ x).mean(1) @ m.w
+    logits: Tensor = (torch.softmax(x @ x.transpose(1, 2) + m.table[distances], -1) @ x).mean(1) @ m.w
+    return logits
 
 
 RECORDS = {"x": wide(7, 6)}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pmcore_autograd.per_record.products import Products
 from pmcore_autograd.per_record.sketching import TorchSketch
-from pmcore_autograd.per_record.uses import chunks
+from pmcore_autograd.per_record.uses import chunks, filled
 from pmcore_autograd.per_record.views import ParameterView
 
 if TYPE_CHECKING:
@@ -85,29 +85,23 @@ class Convolution:
 
     def power(self, order: float, room: int) -> torch.Tensor | None:
         """Return what norms are put together from, (b,) float64, by Gram matrices where the image is small."""
-        import torch
-
         how = self.geometry
         if order != 2 or how.transposed or self._gram_cost > min(self._grouped_cost, self._single_cost):
             return None
         each = 2 * self._positions * self._patch * how.groups * self.images.element_size()
-        return torch.cat([self._products(run).gram(room) for run in chunks(self.records, each, room)])
+        parts = chunks(self.records, each, room)
+        return filled(self, parts, lambda part: self._products(part).gram(room))
 
     def sketch(self, table: TorchSketch, room: int) -> torch.Tensor | None:
         """Return the sketches, (b, size) float64, of patches and gradients where the image has few positions."""
-        import torch
-
         how = self.geometry
         separate = self._positions * (1.5 * self._patch + self.gradients.shape[2] + 12 * table.size)
         written = min(self._grouped_cost, self._single_cost) + 2 * self.view.entries
         if how.groups > 1 or how.transposed or not self.view.in_order or separate > written:
             return None
         each = 4 * self._positions * self._patch * self.images.element_size()
-        parts = []
-        for run in chunks(self.records, each, room):
-            products = self._products(run)
-            parts.append(table.of_products(products.left[:, 0], products.right[:, 0]))
-        return torch.cat(parts)
+        parts = chunks(self.records, each, room)
+        return filled(self, parts, lambda part: self._products(part).factored(table), table.size)
 
     @property
     def _patch(self) -> int:

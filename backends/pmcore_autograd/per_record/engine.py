@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import torch
 
 
-_PASS = 3 / 8
+_PASS = 1 / 2
 """Share of the budget that a pass forward and back may take: the reductions need some, and more is not faster."""
 
 

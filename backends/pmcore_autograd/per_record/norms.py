@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 _BLOCK = 4096
 """Entries over which squares are added up in the gradient's own type: torch adds them one after the other."""
-_FEW = 256
+_FEW = 32
 """Entries up to which it is cheaper to take squares in double precision."""
 _SMALL = 1e-10
 """Norms below which squares in single precision have lost digits that count."""
@@ -40,15 +40,25 @@ def power(values: torch.Tensor, order: float) -> torch.Tensor:
         return flat.abs().amax(1).double()
     if flat.shape[1] <= _FEW:
         return flat.double().square_().sum(1) if flat.dtype is not torch.float64 else flat.square().sum(1)
-    whole = flat.shape[1] // _BLOCK * _BLOCK
-    blocks = flat[:, :whole].reshape(len(flat), -1, _BLOCK)
-    norms = [torch.linalg.vector_norm(blocks, 2, 2), torch.linalg.vector_norm(flat[:, whole:], 2, 1, keepdim=True)]
-    squares = torch.cat(norms, 1).double().square().sum(1)
-    if flat.dtype is not torch.float64:
-        odd = ~((squares > _SMALL**2) & squares.isfinite())
-        if bool(odd.any()):
+    squares = _sums_of_squares(flat)
+    if flat.dtype is not torch.float64 and len(squares):
+        lowest, highest = torch.aminmax(squares)
+        if not (lowest > _SMALL**2 and highest < inf):  # nor if one is not a number
+            odd = ~((squares > _SMALL**2) & squares.isfinite())
             squares[odd] = _scaled_squares(flat[odd])
     return squares
+
+
+def _sums_of_squares(flat: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    norm = torch.linalg.vector_norm
+    if flat.shape[1] <= _BLOCK:
+        squares: torch.Tensor = norm(flat, 2, 1).double().square_()
+        return squares
+    whole = flat.shape[1] // _BLOCK * _BLOCK
+    blocks = norm(flat[:, :whole].reshape(len(flat), -1, _BLOCK), 2, 2)
+    return torch.cat([blocks, norm(flat[:, whole:], 2, 1, keepdim=True)], 1).double().square_().sum(1)
 
 
 def _scaled_squares(flat: torch.Tensor) -> torch.Tensor:

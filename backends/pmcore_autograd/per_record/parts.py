@@ -77,16 +77,22 @@ class Taking:
         predictions = asked.predictions if asked is not None else self._predictions(some(inputs, rows), bool(mapped))
         unit = _unit(cotangent(_array(predictions), rows))
         weights = self._tensor(unit.values, predictions)
-        found: dict[Item, list[torch.Tensor]] = {item: [] for item in items}
+        records = rows.stop - rows.start
+        values = {item: np.empty((records, item.size) if isinstance(item, Sketch) else records) for item in items}
+        every = slice(0, records)
         if asked is not None:
-            self._reduce(asked.uses(weights, planned), items, found)
+            self._reduce(asked.uses(weights, planned), items, values, every)
             asked = None
         del predictions
-        for run in self._runs(mapped, rows, strategy.each if mapped else 0):
-            self._reduce(vmapped(self._network, some(inputs, _within(rows, run)), weights[run], mapped), items, found)
+        for run in self._runs(mapped, rows, strategy.each):
+            self._reduce(
+                vmapped(self._network, some(inputs, _within(rows, run)), weights[run], mapped), items, values, run
+            )
         for run in self._runs(alone, rows, 0):
-            self._reduce(looped(self._network, some(inputs, _within(rows, run)), weights[run], alone), items, found)
-        return Part({item: _joined(several) for item, several in found.items()}, unit.scale)
+            self._reduce(
+                looped(self._network, some(inputs, _within(rows, run)), weights[run], alone), items, values, run
+            )
+        return Part(values, unit.scale)
 
     def _predictions(self, inputs: Tensors, by_vmap: bool) -> torch.Tensor:
         """Return predictions without their history."""
@@ -105,18 +111,20 @@ class Taking:
         step = max(1, run_of_records(each, entries, self._budget))
         return chunks(rows.stop - rows.start, 1, step)
 
-    def _reduce(self, uses: Mapping[int, Use], items: Sequence[Item], found: dict[Item, list[torch.Tensor]]) -> None:
-        """Add what is wanted of some parameters to what was found."""
+    def _reduce(
+        self, uses: Mapping[int, Use], items: Sequence[Item], values: Mapping[Item, Floats], run: slice
+    ) -> None:
+        """Put what is wanted of some parameters in its place, for a run of the records."""
         for parameter, use in uses.items():
             whole = self._network.parameters[parameter]
             powers = [item for item in items if isinstance(item, Power) and item.parameter == parameter]
             sketches = [item for item in items if isinstance(item, Sketch) and item.parameter == parameter]
             tables = [self._tables.of(whole, item.size, item.position) for item in sketches]
-            values = reduced(use, [item.order for item in powers], tables, self._budget // 4)
-            for power, value in zip(powers, values.powers, strict=True):
-                found[power].append(value)
-            for sketch, value in zip(sketches, values.sketches, strict=True):
-                found[sketch].append(value)
+            found = reduced(use, [item.order for item in powers], tables, self._budget // 4)
+            for power, value in zip(powers, found.powers, strict=True):
+                values[power][run] = value.cpu().numpy()
+            for sketch, value in zip(sketches, found.sketches, strict=True):
+                values[sketch][run] = value.cpu().numpy()
 
     def _tensor(self, values: Floats, like: torch.Tensor) -> torch.Tensor:
         import torch
@@ -149,13 +157,6 @@ def _array(predictions: torch.Tensor) -> Array:
 
     found: Array = wide(predictions).cpu().numpy()
     return found.reshape(len(found), -1)
-
-
-def _joined(several: Sequence[torch.Tensor]) -> Floats:
-    import torch
-
-    found: Floats = torch.cat(list(several)).cpu().numpy()
-    return found
 
 
 def _within(rows: slice, run: slice) -> slice:

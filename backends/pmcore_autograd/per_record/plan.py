@@ -1,33 +1,14 @@
-"""How a network uses its parameters, found out on a few records of a shape."""
+"""How a network uses its parameters, for inputs of one shape."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
 
-from pmcore.errors import ModelError
-from pmcore_autograd.per_record.network import Network, Tensors, count, some
-from pmcore_autograd.per_record.sites import Evidence, Reading, Site
-from pmcore_autograd.per_record.tracing import Call, Step, seeing, tracing
-from pmcore_autograd.per_record.views import Parameters, memory_of
-
-if TYPE_CHECKING:
-    import torch
-
-_SAME = 1e-5
-"""Of the largest number: what two computations of the same may differ by."""
-_GUESSED = 32
-"""Times that a pass may take what its inputs take."""
-_FAR = 0.05
-"""Of the largest number: what a prediction may differ by when its record comes alone."""
-_MIXED = (
-    "the prediction of a record depends on the others in its batch (batch statistics, or records along another axis), "
-    "so it has no gradient of its own; put the model into evaluation mode"
-)
-_FUSED = {"mkldnn_rnn_layer": "mkldnn", "_cudnn_rnn": "cudnn"}
-"""Operators that hide many uses of parameters, and the library without which torch computes them step by step."""
+from pmcore_autograd.per_record.sites import Site
+from pmcore_autograd.per_record.tracing import Step
+from pmcore_autograd.per_record.views import Parameters
 
 
 @dataclass(frozen=True)
@@ -62,93 +43,6 @@ class Plan:
         return replace(self, sites=sites, rejected=rejected)
 
 
-@dataclass(frozen=True)
-class Probe:
-    """A plan, and the gradients that it must reproduce.
-
-    Parameters
-    ----------
-    inputs : of the probed records
-    cotangents : at their predictions, (b, ...)
-    graph : the predictions, still with their history
-    """
-
-    plan: Plan
-    inputs: Tensors
-    cotangents: torch.Tensor
-    graph: torch.Tensor
-
-
-def probe(network: Network, inputs: Tensors, without: frozenset[str] = frozenset()) -> Probe:
-    """Trace a few records and return what was found; `Network.differentiable` holds around it.
-
-    Raises
-    ------
-    ModelError
-        A record's prediction depends on the other records, or on chance.
-    """
-    import torch
-
-    records = count(inputs)
-    fed = _copied(inputs)
-    with switched_off(without), tracing() as calls:
-        predictions = network.predict(fed)
-    fused = {library for call in calls for name, library in _FUSED.items() if name in str(call.operator)} - without
-    if fused:
-        return probe(network, inputs, without | fused)
-    generator = torch.Generator().manual_seed(0)
-    drawn = torch.randn(predictions.shape, generator=generator, dtype=torch.float64)
-    drawn /= drawn.reshape(records, -1).norm(dim=1).reshape(-1, *(1,) * (drawn.ndim - 1))
-    cotangents = drawn.to(predictions)
-    parameters = Parameters(network.parameters)
-    touching = Reading(parameters, list(fed.values())).touching(calls)
-    changed = _exchanged(network, inputs, predictions, frozenset(touching), without)
-    _check_alone(network, inputs, predictions, without)
-    gradients = _gradients(predictions, [calls[number].edge for number in touching], cotangents)
-    evidence = {
-        number: Evidence([of_record[place] for of_record in gradients], changed.get(number))
-        for place, number in enumerate(touching)
-    }
-    found = Reading(parameters, list(fed.values())).read(calls, evidence)
-    each = _bytes(parameters, calls, gradients[0]) // records
-    plan = Plan(parameters, tuple(found.steps), tuple(found.sites), found.rejected, each, without)
-    return Probe(plan, inputs, cotangents, predictions)
-
-
-def probed_records(inputs: Tensors, records: int) -> dict[str, torch.Tensor]:
-    """Return a few records to probe with; where there are fewer, some whose numbers are moved around."""
-    import torch
-
-    found = {}
-    for name, value in inputs.items():
-        rows = [value[at] if at < len(value) else value[0].roll(at) for at in range(records)]
-        found[name] = torch.stack(rows).detach()
-    return found
-
-
-def check_same(predictions: torch.Tensor, again: torch.Tensor) -> None:
-    """Refuse a network that does not answer twice alike.
-
-    Raises
-    ------
-    ModelError
-        The predictions differ.
-    """
-    if bool(_differs(again, predictions).any()):
-        raise ModelError("the predictions of the same records differ from one time to the next; remove what is random")
-
-
-def bytes_of_one(network: Network, inputs: Tensors) -> int:
-    """Return what a pass over one record takes, about."""
-    given = sum(value.numel() * value.element_size() for value in inputs.values())
-    try:
-        with tracing() as calls:
-            network.predict_one(inputs)
-    except Exception:  # whatever cannot be watched
-        return _GUESSED * given
-    return given + 2 * _bytes(Parameters(network.parameters), calls, ())
-
-
 @contextlib.contextmanager
 def switched_off(libraries: frozenset[str]) -> Iterator[None]:
     """Have torch compute without some libraries for the block."""
@@ -161,87 +55,3 @@ def switched_off(libraries: frozenset[str]) -> Iterator[None]:
         if "cudnn" in libraries:
             stack.enter_context(torch.backends.cudnn.flags(enabled=False))
         yield
-
-
-def _exchanged(
-    network: Network, inputs: Tensors, predictions: torch.Tensor, wanted: frozenset[int], without: frozenset[str]
-) -> dict[int, torch.Tensor]:
-    """Return where the results of operators change when the first record is exchanged for another.
-
-    Raises
-    ------
-    ModelError
-        Predictions of other records change, too, or even where nothing is exchanged.
-    """
-    other = {name: value.clone() for name, value in inputs.items()}
-    for value in other.values():
-        value[0] = value[1]
-    same = _copied(inputs)
-    with switched_off(without):
-        with seeing(wanted) as before:
-            again = network.predict(same)
-        with seeing(wanted) as after:
-            exchanged = network.predict(other)
-    check_same(predictions, again)
-    if bool(_differs(exchanged, predictions)[1:].any()):
-        raise ModelError(_MIXED)
-    both = {number for number in before if number in after and before[number].shape == after[number].shape}
-    return {number: _differs(after[number], before[number]) for number in both}
-
-
-def _check_alone(network: Network, inputs: Tensors, predictions: torch.Tensor, without: frozenset[str]) -> None:
-    """Refuse a network that answers otherwise about a record that comes alone.
-
-    What rounds, as quantised networks do, may round to the other side: only what is far off is refused.
-    """
-    bound = _FAR * float(predictions.detach().abs().max())
-    for record, together in enumerate(predictions.detach()):
-        try:
-            with switched_off(without):
-                alone = network.predict_one(some(inputs, slice(record, record + 1))).detach()[0]
-        except Exception:  # what insists on several records at once is seen by exchanging one of them
-            return
-        if not bool(((alone - together).abs() <= bound).all()):
-            raise ModelError(_MIXED)
-
-
-def _gradients(
-    predictions: torch.Tensor, edges: Sequence[Any], cotangents: torch.Tensor
-) -> list[tuple[torch.Tensor | None, ...]]:
-    """Return the gradients at some edges of each record's prediction by itself."""
-    import torch
-
-    found: list[tuple[torch.Tensor | None, ...]] = [(None,) * len(edges)] * len(predictions)
-    if not edges or not predictions.requires_grad:
-        return found
-    for record in range(len(predictions)):
-        alone = torch.zeros_like(cotangents)
-        alone[record] = cotangents[record]
-        found[record] = torch.autograd.grad(predictions, edges, alone, retain_graph=True, allow_unused=True)
-    return found
-
-
-def _differs(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """Return where two tensors differ by more than rounding."""
-    import torch
-
-    one, other = one.detach(), other.detach()
-    if not one.is_floating_point():
-        return one != other
-    largest = float(torch.nan_to_num(one.abs(), 0.0, 0.0).amax()) if one.numel() else 0.0
-    return ~((one - other).abs() <= _SAME * largest) & (one != other)
-
-
-def _copied(inputs: Tensors) -> dict[str, torch.Tensor]:
-    return {name: value.clone() for name, value in inputs.items()}
-
-
-def _bytes(parameters: Parameters, calls: Sequence[Call], kept: Sequence[torch.Tensor | None]) -> int:
-    """Return what a pass over the traced records takes: all results, and the gradients that are kept."""
-    memory = {
-        memory_of(result): result.untyped_storage().nbytes()
-        for call in calls
-        for result in call.results
-        if not parameters.touched(result)
-    }
-    return sum(memory.values()) + sum(g.numel() * g.element_size() for g in kept if g is not None)

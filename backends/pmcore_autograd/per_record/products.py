@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pmcore_autograd.per_record.norms import joined, power
 from pmcore_autograd.per_record.sketching import TorchSketch
-from pmcore_autograd.per_record.uses import chunks, written_power
+from pmcore_autograd.per_record.uses import chunks, filled, written_power
 from pmcore_autograd.per_record.views import ParameterView
 
 if TYPE_CHECKING:
@@ -77,8 +77,6 @@ class Products:
 
     def sketch(self, table: TorchSketch, room: int) -> torch.Tensor | None:
         """Return the sketches, (b, size) float64, of the factors."""
-        import torch
-
         groups, times, wide = self.left.shape[1:]
         long = self.right.shape[3]
         separate = times * (2 * (wide + long) + _PER_NUMBER * table.size)
@@ -86,9 +84,13 @@ class Products:
         if not fits or separate > self._written_cost:
             return None
         parts = chunks(self.records, 16 * times * (wide + long + 4 * table.size), room)
-        return torch.cat([table.of_products(self.left[run, 0], self.right[run, 0]) for run in parts])
+        return filled(self, parts, lambda part: self.chosen(part).factored(table), table.size)
 
-    def chosen(self, records: torch.Tensor) -> Products:
+    def factored(self, table: TorchSketch) -> torch.Tensor:
+        """Return the sketches of one group, (b, size) float64, from those of the factors."""
+        return table.of_products(self.left[:, 0], self.right[:, 0])
+
+    def chosen(self, records: slice | torch.Tensor) -> Products:
         """Return the use by some records alone."""
         return Products(self.view, self.left[records], self.right[records])
 

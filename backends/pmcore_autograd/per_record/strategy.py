@@ -12,9 +12,11 @@ from pmcore_autograd.per_record.alone import looped, looped_predictions, vmapped
 from pmcore_autograd.per_record.checking import Fingerprints, reference
 from pmcore_autograd.per_record.network import Network, Tensors, count, some
 from pmcore_autograd.per_record.passes import passed
-from pmcore_autograd.per_record.plan import Plan, bytes_of_one, check_same, probe, probed_records
+from pmcore_autograd.per_record.plan import Plan
+from pmcore_autograd.per_record.probing import check_same, probe, probed_records
 from pmcore_autograd.per_record.sketching import Tables
 from pmcore_autograd.per_record.tracing import Diverged
+from pmcore_autograd.per_record.weighing import bytes_of_one
 
 if TYPE_CHECKING:
     import torch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import TYPE_CHECKING, Protocol
 
@@ -67,9 +68,17 @@ def chunks(records: int, each: int, room: int) -> list[slice]:
 
 def written_power(use: Use, order: float, room: int) -> torch.Tensor:
     """Return what norms are put together from, (b,) float64, by writing gradients out."""
+    return filled(use, runs(use, room), lambda run: power(use.written(run), order))
+
+
+def filled(use: Use, parts: Sequence[slice], make: Callable[[slice], torch.Tensor], *size: int) -> torch.Tensor:
+    """Return (b, *size) float64 numbers that are made for one part of the records after the other.
+
+    They have their place before the first part: small pieces that stay between large ones would pin the memory.
+    """
     import torch
 
-    powers = torch.empty(use.records, dtype=torch.float64, device=use.device)
-    for run in runs(use, room):
-        powers[run] = power(use.written(run), order)
-    return powers
+    values = torch.empty(use.records, *size, dtype=torch.float64, device=use.device)
+    for part in parts:
+        values[part] = make(part)
+    return values
