@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pmcore.asking import few
-from pmcore.errors import AuditError, OutOfMemory
+from pmcore.errors import AuditError, ModelError, OutOfMemory
 from pmcore.intake import Intake, Runtime
 from pmcore.interfaces import Array, GradientRequest, GradientSource, Inputs
 from pmcore.layers import LayerTable
@@ -130,6 +130,10 @@ class RuntimeGradients:
 
     def _loaded(self, tensor: str, running: Running) -> _Graph:
         module = self._read(tensor)
+        if next(module.parameters(), None) is None:
+            raise ModelError(
+                "no weights were found in the graph that a gradient could be of; audit it without gradients"
+            )
         import torch
 
         device = self._device if torch.cuda.is_available() else "cpu"

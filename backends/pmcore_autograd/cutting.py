@@ -158,6 +158,11 @@ class _Cutting:
         maker = self.makers.get(name)
         constant = self.graph.constants.get(name)
         if constant is not None and not is_real(constant):
+            if slot.role is Role.WEIGHT and any(output in self.live for output in node.outputs):
+                raise Unsupported(
+                    f"{self.where}: {node.title} computes with weights of whole numbers that are cast, which no "
+                    "gradient reaches; quantise the model in the QDQ format, or audit it without gradients"
+                )
             return
         if maker is not None:
             twin = self._twin(name, maker) if maker.kind in slots_of(maker.dialect).rounding else name

@@ -488,3 +488,14 @@ def run(code: str) -> str:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(folders)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     return done.stdout
+
+
+def test_weights_of_whole_numbers_that_are_cast_are_refused_and_never_left_out(tmp_path: Path) -> None:
+    nodes = [node("Cast", ["w"], ["real"], to=1), node("MatMul", ["x", "real"], ["h"]), node("Add", ["h", "b"], ["z"])]
+    constants: dict[str, Array] = {
+        "w": RNG.integers(-9, 9, (4, 3)).astype(np.int8),
+        "b": RNG.normal(size=3).astype(np.float32),
+    }
+    path = write(tmp_path / "m.onnx", nodes, constants, {"z": ["n", 3]}, {"x": ["n", 4]})
+    with pytest.raises(Unsupported, match="weights of whole numbers that are cast"):
+        pmcore_autograd.load(path)
