@@ -15,6 +15,7 @@ from pmcore_autograd.parameters import Buffer, Cut, Origin, Parameter
 from pmcore_autograd.plain_constants import is_trained, learnt_tensors
 from pmcore_autograd.precision import working_precision
 from pmcore_autograd.slots import Role, Slot, slots_of
+from pmcore_autograd.telling import naming
 from pmcore_autograd.tensors import HALVES, is_real, to_torch, widened
 from pmcore_autograd.unsupported import Unsupported
 
@@ -34,7 +35,8 @@ def cut(graph: Graph, where: str) -> Cut:
     Unsupported
         The weights of an operator are whole numbers that no gradient reaches.
     """
-    return _Cutting(graph, where).done()
+    with naming(where):
+        return _Cutting(graph, where).done()
 
 
 @dataclass

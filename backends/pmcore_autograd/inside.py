@@ -88,7 +88,9 @@ class Inside:
         outputs = ask_together(runtime, running.intake, running.reading, tensors, last, inputs, labels)
         if not want.gradients:
             return outputs
-        return replace(outputs, gradients=self.gradients(running, inputs, labels, sorted(want.gradients, key=repr)))
+        requests = sorted(want.gradients, key=repr)
+        gradients = self._gradients.answers(running, inputs, labels, requests, outputs.predictions)
+        return replace(outputs, gradients=gradients)
 
     def _tensors(self, layers: Sequence[str]) -> dict[str, str]:
         return {name: self._opening.layers().tensor(name, self._path) for name in layers}

@@ -12,7 +12,9 @@ from pmcore.model_files import read_head
 if TYPE_CHECKING:
     from pmcore_autograd.graph import Graph
     from pmcore_autograd.module import ExportedModule
+    from pmcore_autograd.parameters import Cut
 
+_IN_MEMORY = Path("Model in memory")
 _REMEDY = "pip install 'pmcore[whitebox]'"
 
 
@@ -34,7 +36,16 @@ def load(source: str | Path | Any, outputs: Sequence[str] | None = None) -> Expo
         The file computes in a way that is not known here; the message names every operator.
     """
     in_memory = not isinstance(source, str | Path)
-    path = Path("Model in memory") if in_memory else Path(source)
+    found = read_cut(source, outputs)
+    from pmcore_autograd.module import ExportedModule
+
+    return ExportedModule(found, _IN_MEMORY if in_memory else Path(source))
+
+
+def read_cut(source: str | Path | Any, outputs: Sequence[str] | None = None) -> Cut:
+    """Read the graph of a file, and take its parameters out of it; see `load`."""
+    in_memory = not isinstance(source, str | Path)
+    path = _IN_MEMORY if in_memory else Path(source)
     head = b"" if in_memory else read_head(path)
     try:
         import torch  # noqa: F401 - before any work is done
@@ -47,9 +58,8 @@ def load(source: str | Path | Any, outputs: Sequence[str] | None = None) -> Expo
     else:
         graph = _read(path, head, outputs)
     from pmcore_autograd.cutting import cut
-    from pmcore_autograd.module import ExportedModule
 
-    return ExportedModule(cut(graph, str(path)), path)
+    return cut(graph, str(path))
 
 
 def save(module: ExportedModule, path: str | Path, overwrite: bool = False) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pmcore.errors import ModelError
+from pmcore.errors import InputError, ModelError
 from pmcore.interfaces import Array
 from pmcore_autograd.graph import Node
 from pmcore_autograd.unsupported import Unsupported
@@ -98,7 +98,7 @@ def _ending(node: Node, scores: str, found: Rewritten, title: str) -> list[Node]
     elif len(node.outputs) > 1 and node.outputs[1]:
         attributes = {"axis": 1} if kind == "Softmax" else {}
         made.append(Node(kind, (scores,), (node.outputs[1],), attributes, title, version=_OPSET))
-    labels = node.attributes.get("classlabels_ints")
+    labels = _listed(node, "classlabels_ints", (int,))
     if node.outputs[0] and labels:
         found.constants[f"{title}.labels"] = np.array(labels, dtype=np.int64)
         best = f"{title}.best"
@@ -111,20 +111,35 @@ def _ending(node: Node, scores: str, found: Rewritten, title: str) -> list[Node]
 
 def _numbers(node: Node) -> tuple[Array, Array | None]:
     """Return the coefficients as a matrix of features x targets, and the intercepts, one per target."""
-    flat = np.array(node.attributes.get(COEFFICIENTS, ()), dtype=np.float32)
-    added = np.array(node.attributes.get(INTERCEPTS, ()), dtype=np.float32)
+    flat, added = (_listed(node, name, (int, float)) for name in (COEFFICIENTS, INTERCEPTS))
     if node.kind == "LinearRegressor":
         targets = _whole(node.attributes.get("targets", 1))
     else:
-        labels = node.attributes.get("classlabels_ints") or node.attributes.get("classlabels_strings") or ()
-        targets = added.size or len(labels)
+        labels = _listed(node, "classlabels_ints", (int,)) or _listed(node, "classlabels_strings", (str,))
+        targets = len(added) or len(labels)
         if targets == 1 and len(labels) == 2:
             raise _refusal(node, "it answers for two classes by one score")
-    if targets < 1 or flat.size == 0 or flat.size % targets or added.size not in (0, targets):
+    if targets < 1 or not flat or len(flat) % targets or len(added) not in (0, targets):
         raise ModelError(f"{node.title}: its coefficients do not fit {targets} targets; export the model again")
     if not node.inputs or not node.inputs[0] or not any(node.outputs):
         raise ModelError(f"{node.title}: lacks inputs or outputs; export the model again")
-    return flat.reshape(targets, -1).T.copy(), added if added.size else None
+    with np.errstate(over="ignore"):
+        weights, biases = np.array(flat, dtype=np.float32), np.array(added, dtype=np.float32)
+    return weights.reshape(targets, -1).T.copy(), biases if added else None
+
+
+def _listed(node: Node, name: str, kinds: tuple[type, ...]) -> tuple[Any, ...]:
+    """Return an attribute that holds a list, () where there is none.
+
+    Raises
+    ------
+    InputError
+        It holds something else.
+    """
+    found = node.attributes.get(name, ())
+    if not isinstance(found, tuple) or not all(isinstance(value, kinds) for value in found):
+        raise InputError(f"{node.title}: is damaged (its {name} are not what they should be); export the model again")
+    return found
 
 
 def _whole(value: Any) -> int:

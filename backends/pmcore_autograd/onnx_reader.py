@@ -19,6 +19,7 @@ from pmcore_autograd.onnx_linear import Rewritten, is_linear, rewrite
 from pmcore_autograd.onnx_nodes import bare_node, choice, dialect_of, is_constant, versions_of
 from pmcore_autograd.onnx_values import attributes_of, constant_of, dense_value, tensor_value
 from pmcore_autograd.ordering import ordered
+from pmcore_autograd.telling import naming
 from pmcore_autograd.unsupported import Unsupported
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ def read_graph(path: Path, outputs: Sequence[str] | None = None) -> Graph:
     wanted = _wanted(model, nodes, outputs, path)
     for place, node in enumerate(nodes):
         if is_linear(node):
-            rewrite(replace(node, attributes=attributes_of(protos[place], path)), linear)
+            with naming(path):
+                rewrite(replace(node, attributes=attributes_of(protos[place], path)), linear)
         else:
             plain.append(node)
     held = {tensor.name: tensor for tensor in original.graph.initializer}
@@ -134,7 +136,11 @@ def _node(node: NodeProto, versions: Mapping[str, int], path: Path) -> Node:
 
 def _wanted(model: ModelProto, nodes: Sequence[Node], outputs: Sequence[str] | None, path: Path) -> tuple[str, ...]:
     """Return the names of the tensors to be computed; a list of dictionaries is read before it becomes one."""
-    behind = {node.outputs[0]: node.inputs[0] for node in nodes if node.kind == "ZipMap" and node.outputs}
+    zipped = [node for node in nodes if node.kind == "ZipMap" and node.outputs]
+    torn = next((node for node in zipped if not node.inputs), None)
+    if torn is not None:
+        raise InputError(f"{path}: is damaged ({torn.title} lacks inputs); copy or export it again")
+    behind = {node.outputs[0]: node.inputs[0] for node in zipped}
     declared = {value.name: value for value in model.graph.output}
     if outputs is None:
         found = [behind.get(name, name) for name, value in declared.items() if name in behind or _is_real(value)]

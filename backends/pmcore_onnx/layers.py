@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import TYPE_CHECKING
 
 from pmcore.interfaces import Layer
 from pmcore.layers import LayerTable
+from pmcore_onnx.biases import products_of_biases
 from pmcore_onnx.graph import SAME_SHAPE, Graph, attribute
 
 if TYPE_CHECKING:
@@ -34,19 +35,26 @@ def read_layers(graph: Graph) -> LayerTable:
 
     A parameter is an element of a float constant that enters an operation, directly or through operations
     on constants alone; a shared one is counted where it is first used. Running means and variances are none.
+    A bias that is added to a product by itself counts with the product: the sum has no parameters then.
     """
     shapes = _shapes(graph)
     counted = _Counted()
     names: set[str] = set()
     layers: list[Layer] = []
     made: list[str] = []
+    products = products_of_biases(graph, shapes)
     for node in graph.nodes:
         output = next((name for name in node.output if name), "")
         if output not in graph.live or node.op_type == "ZipMap":
             continue
         name = node.name if node.name and node.name not in names else output
         names.add(name)
-        parameters = sum(_parameters(graph, node, counted))
+        product = products.get(output)
+        parameters = sum(_parameters(graph, node, counted, product is not None))
+        if product in made:
+            place = made.index(product)
+            layers[place] = replace(layers[place], parameters=layers[place].parameters + parameters)
+            parameters = 0
         layers.append(Layer(len(layers), name, node.op_type, shapes.get(output), parameters))
         made.append(output)
     return LayerTable(tuple(layers), tuple(made))
@@ -131,11 +139,11 @@ class _Counted:
     wide_of: set[str] = field(default_factory=set)
 
 
-def _parameters(graph: Graph, node: NodeProto, counted: _Counted) -> Iterator[int]:
+def _parameters(graph: Graph, node: NodeProto, counted: _Counted, bias: bool) -> Iterator[int]:
     if node.op_type in _NO_PARAMETERS:
         return
     for slot, name in enumerate(node.input):
-        alone = node.op_type in _SLOTS and slot not in _STATES.get(node.op_type, ())
+        alone = bias or (node.op_type in _SLOTS and slot not in _STATES.get(node.op_type, ()))
         walked = counted.all_of if alone else counted.wide_of
         if name and name not in graph.live and slot not in _BUFFERS.get(node.op_type, ()):
             for source in _sources(graph, name, walked):

@@ -191,7 +191,7 @@ class OnnxModel(Model):
 
     def ask(self, inputs: Inputs, labels: Array, want: Want) -> Outputs:
         """Answer everything in `want` about one batch; all but gradients in one pass."""
-        if not want.predictions or not (want.activations or want.head_input):
+        if not want.predictions or not (want.activations or want.head_input or want.gradients):
             return super().ask(inputs, labels, want)
         return self._inside().ask(self._running(), inputs, labels, want)
 

@@ -105,6 +105,39 @@ def test_the_gradient_of_a_logistic_regression_is_its_closed_form(tmp_path: Path
     torch.testing.assert_close(bias, wrong)
 
 
+DAMAGED: dict[str, tuple[str, dict[str, Any]]] = {
+    "text for coefficients": ("LinearClassifier", {"coefficients": ["a"] * 24}),
+    "text for intercepts": ("LinearClassifier", {"intercepts": ["a"] * 4}),
+    "a number for coefficients": ("LinearClassifier", {"coefficients": 1.0}),
+    "a number for labels": ("LinearClassifier", {"classlabels_ints": 3}),
+    "numbers with a point for labels": ("LinearClassifier", {"classlabels_ints": [0.5, 1.5, 2.5, 3.5]}),
+    "text for coefficients of a regression": ("LinearRegressor", {"coefficients": "a"}),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_damaged_linear_models_are_refused_in_one_line(damage: str, tmp_path: Path) -> None:
+    kind, wrong = DAMAGED[damage]
+    sound: dict[str, Any] = {"coefficients": [1.0] * 24, "intercepts": [0.0] * 4}
+    sound |= {"classlabels_ints": [0, 1, 2, 3]} if kind == "LinearClassifier" else {"targets": 4}
+    outputs = ["label", "z"] if kind == "LinearClassifier" else ["z"]
+    made = node(kind, ["x"], outputs, name="head", domain="ai.onnx.ml", **(sound | wrong))
+    path = write(tmp_path / "m.onnx", [made], {}, {"z": ["n", 4]})
+    with pytest.raises(InputError) as raised:
+        pmcore_autograd.load(path)
+    assert str(raised.value).startswith(f"{path}: {kind} 'head': is damaged")
+    assert "\n" not in str(raised.value)
+
+
+def test_a_zipmap_without_inputs_is_refused_in_one_line(tmp_path: Path) -> None:
+    nodes, weights = linear()
+    nodes.append(node("ZipMap", [], ["maps"], name="zip", domain="ai.onnx.ml", classlabels_int64s=[0, 1, 2, 3]))
+    path = write(tmp_path / "m.onnx", nodes, weights, {"maps": ["n"]})
+    with pytest.raises(InputError) as raised:
+        pmcore_autograd.load(path)
+    assert str(raised.value) == f"{path}: is damaged (ZipMap 'zip' lacks inputs); copy or export it again"
+
+
 def test_a_linear_regression_answers_as_in_the_runtime(tmp_path: Path) -> None:
     path = sklearn_file(tmp_path / "m.onnx", ridge(), RNG.normal(size=(9, 2)))
     assert distance(pmcore_autograd.load(path)(torch.from_numpy(RECORDS)), runtime(path, RECORDS, None, "X")) < 1e-5
