@@ -7,11 +7,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import backends, gradient_attacks, location, passes, processes, whitebox
+from benchmarks import backends, gradient_attacks, location, passes, processes, references, whitebox
 from benchmarks.cases import dense_case, image_case
 from benchmarks.results import Result, table
 
-NAMES = ("location", "whitebox-attacks", "whitebox", "mlp", "cnn", "backends", "fresh", "help", "memory")
+NAMES = ("location", "whitebox-attacks", "whitebox", "references", "mlp", "cnn", "backends", "fresh", "help", "memory")
 GRADIENTS = 1_000
 """Records whose gradients are taken, at most."""
 IMAGES = 512
@@ -86,6 +86,8 @@ def _measured(name: str, work: Path, records: int, repetitions: int) -> list[Res
         return backends.measure(work, min(records, IMAGES), repetitions)
     if name == "whitebox":
         return whitebox.measure(work, min(records, GRADIENTS), repetitions)
+    if name == "references":
+        return references.measure(work, repetitions)
     if name == "fresh":
         return processes.fresh_audit(work, repetitions)
     if name == "help":

@@ -117,13 +117,13 @@ class Nothing:
 def findings(problem: Problem, work: Path, attacks: Sequence[str] = ATTACKS) -> Iterator[Finding | Nothing]:
     """Train a network, and audit it in every form; then its ONNX file with roles that mean nothing."""
     network = trained(problem)
-    models = {form: _shipped(network, form, work) for form in FORMS}
-    files = _files(problem, problem.parts(), work / "roles")
+    models = {form: shipped(network, form, work) for form in FORMS}
+    files = role_files(problem, problem.parts(), work / "roles")
     for form, model in models.items():
         found = _aucs(model, files, attacks)
         yield from (Finding(problem.name, form, attack, auc, found[BASELINE]) for attack, auc in found.items())
     draws = [
-        _aucs(models["onnx"], _files(problem, problem.null_parts(draw), work / "null"), attacks)
+        _aucs(models["onnx"], role_files(problem, problem.null_parts(draw), work / "null"), attacks)
         for draw in range(DRAWS)
     ]
     yield from (Nothing(problem.name, attack, tuple(draw[attack] for draw in draws)) for attack in attacks)
@@ -171,7 +171,7 @@ def trained(problem: Problem) -> nn.Module:
     return network.eval()
 
 
-def _shipped(network: nn.Module, form: str, work: Path) -> object:
+def shipped(network: nn.Module, form: str, work: Path) -> object:
     """Return the network itself, or the path of a file that it was exported to."""
     import torch
 
@@ -189,7 +189,7 @@ def _shipped(network: nn.Module, form: str, work: Path) -> object:
     return str(work / "model.xml")
 
 
-def _files(problem: Problem, parts: dict[str, Array], folder: Path) -> dict[str, str]:
+def role_files(problem: Problem, parts: dict[str, Array], folder: Path) -> dict[str, str]:
     folder.mkdir(parents=True, exist_ok=True)
     for role, rows in parts.items():
         np.savez(folder / f"{role}.npz", x=problem.x[rows], y=problem.y[rows])

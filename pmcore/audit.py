@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,16 +17,23 @@ from pmcore.compose import CONFIDENCE, Findings, compose
 from pmcore.data import Progress, Role
 from pmcore.delivery import file_names, write
 from pmcore.evaluate import Scored, evaluate
-from pmcore.gather import Batching, gather
-from pmcore.installed import surveyed_once
+from pmcore.evidence import PLAIN
+from pmcore.features import features_of
+from pmcore.games import Played, play
+from pmcore.gather import Batching, Gathered, gather
+from pmcore.installed import PluginPolicy, policy_from_environment, surveyed_once
 from pmcore.interfaces import Floats, ModelDescription
+from pmcore.label_queries import CountedQueries
 from pmcore.plan import Plan, make_plan, settled
 from pmcore.plugin_failures import answerable
+from pmcore.reference_answers import ReferenceAnswers, gather_references, refuse_copies_of_the_target
+from pmcore.reference_set import AUDITED
 from pmcore.schema import AuditReport, Figures
 from pmcore.scores import RecordScores
-from pmcore.scoring import score_attack, seed_of
+from pmcore.scoring import in_file_order, score_attack
 from pmcore.selection import PlannedAttack
 from pmcore.settings import AuditSettings, read_settings
+from pmcore.stand import Stand, make_stand, seed_of, target_arrays
 
 
 @dataclass(frozen=True)
@@ -112,27 +119,90 @@ class Audit:
         stages = _Stages()
         with stages("plan"):
             plan = self.plan(progress)
+        policy = policy_from_environment(os.environ, no_third_party=not plan.settings.third_party)
         model = plan.model.model
         try:
             with stages("query"), answerable(plan.model.plugin):
                 description = _prepare(plan)
                 plan = settled(plan)
                 batching = Batching(plan.settings.batch_size)
-                gathered = {
-                    role: gather(model, feed, plan.signals_of(role), batching, progress)
-                    for role, feed in plan.roles.feeds.items()
-                }
+                answers = _gather(plan, batching, progress)
                 source = model.gradient_source()
+            queries = _adaptive(plan)
+            if not queries:
+                model.close()
+            stand, references = _stand(plan, description, answers, queries, stages, policy, progress)
+            with stages("attack"):
+                scored = {planned.name: score_attack(planned, stand) for planned in plan.attacks}
         finally:
             model.close()
-        with stages("attack"):
-            scored = {planned.name: score_attack(plan, planned, gathered, description) for planned in plan.attacks}
+        with stages("game"):
+            played = play(stand, plan.settings.fpr, CONFIDENCE, progress)
         with stages("figures"):
             figures = {
                 planned.name: _evaluate(plan, planned, scored[planned.name], description) for planned in plan.attacks
             }
-        findings = Findings(plan, description, source, gathered, figures, batching.current, stages.seconds, command)
-        return _finish(findings, scored)
+        gathered = {role: found for (role, query), found in answers.items() if query == PLAIN}
+        findings = Findings(
+            plan,
+            description,
+            source,
+            gathered,
+            figures,
+            batching.current,
+            stages.seconds,
+            command,
+            game=played.part,
+            accuracy=references.accuracy if references is not None else (),
+            adaptive={name: int(asked.spent.sum()) for name, asked in queries.items()},
+        )
+        return _finish(findings, scored, played)
+
+
+def _gather(plan: Plan, batching: Batching, progress: Progress | None) -> dict[tuple[Role, str], Gathered]:
+    """Return what the target answers about the records as they are, and transformed as attacks declare."""
+    found = {}
+    for query in plan.every_query():
+        for role in plan.roles.feeds:
+            signals = plan.signals_of(role, query)
+            if signals or query == PLAIN:
+                found[role, query] = gather(plan.model.model, plan.feed(role, query), signals, batching, progress)
+    return found
+
+
+def _adaptive(plan: Plan) -> dict[str, CountedQueries]:
+    """Return the adaptive queries of each attack that declares some."""
+    feeds = [plan.roles.feeds[role] for role in AUDITED]
+    order = plan.roles.evidence_order()
+    return {
+        planned.name: CountedQueries(plan.model.model, feeds, order, planned.needs.budget, planned.name)
+        for planned in plan.attacks
+        if planned.needs.budget
+    }
+
+
+def _stand(
+    plan: Plan,
+    description: ModelDescription,
+    answers: Mapping[tuple[Role, str], Gathered],
+    queries: Mapping[str, CountedQueries],
+    stages: _Stages,
+    policy: PluginPolicy,
+    progress: Progress | None,
+) -> tuple[Stand, ReferenceAnswers | None]:
+    """Return all evidence in the order in which attacks see it, and what the references answered, if there are some."""
+    arrays = target_arrays(plan, answers)
+    references = None
+    if plan.references is not None:
+        with stages("references"):
+            references = gather_references(plan, description, policy, progress)
+        refuse_copies_of_the_target(plan.references, arrays, references.arrays)
+        arrays |= references.arrays
+    wanted = {planned.needs.features for planned in plan.attacks if planned.needs.features}
+    features = {
+        (role, columns): features_of(feed, columns) for columns in wanted for role, feed in plan.roles.feeds.items()
+    }
+    return make_stand(plan, description, arrays, features, queries), references
 
 
 class _Stages:
@@ -149,7 +219,7 @@ class _Stages:
 
 
 def _prepare(plan: Plan) -> ModelDescription:
-    plan.model.model.prepare(plan.roles.feeds[Role.MEMBERS].sample())
+    plan.model.model.prepare(plan.roles.sample())
     return plan.model.model.describe()
 
 
@@ -158,10 +228,10 @@ def _evaluate(plan: Plan, planned: PlannedAttack, scored: Scored, description: M
     return evaluate(scored, description.task, plan.settings.fpr, seed, CONFIDENCE)
 
 
-def _finish(findings: Findings, scored: dict[str, Scored]) -> AuditResult:
+def _finish(findings: Findings, scored: dict[str, Scored], played: Played) -> AuditResult:
     plan = findings.plan
     report = compose(findings)
-    scores = _record_scores(plan, scored)
+    scores = _record_scores(plan, scored, played)
     signals = {
         f"{role.value}.{name}": values
         for role, one in findings.gathered.items()
@@ -174,7 +244,7 @@ def _finish(findings: Findings, scored: dict[str, Scored]) -> AuditResult:
     return AuditResult(report, scores, signals, written)
 
 
-def _record_scores(plan: Plan, scored: dict[str, Scored]) -> RecordScores:
+def _record_scores(plan: Plan, scored: dict[str, Scored], played: Played) -> RecordScores:
     members, nonmembers = plan.roles.feeds[Role.MEMBERS], plan.roles.feeds[Role.NONMEMBERS]
     return RecordScores(
         ids=np.concatenate([members.records.positions, nonmembers.records.positions]),
@@ -182,4 +252,5 @@ def _record_scores(plan: Plan, scored: dict[str, Scored]) -> RecordScores:
         labels=plan.roles.audited_labels(),
         scores={name: one.scores for name, one in scored.items()},
         p_values={name: one.p_values for name, one in scored.items() if one.p_values is not None},
+        beside={name: in_file_order(values, plan.roles.evidence_order()) for name, values in played.columns.items()},
     )

@@ -60,6 +60,11 @@ class Loading:
         return build(cls, {k: v for k, v in asked.items() if v is not None} | dict(given), f"backend {backend!r}")
 
 
+def loading_from(settings: object) -> Loading:
+    """Return how the model of some settings is to be loaded: they have keys of the same names."""
+    return Loading(**{f.name: getattr(settings, f.name) for f in fields(Loading)})
+
+
 @dataclass(frozen=True)
 class LoadedModel:
     """A model with where it came from.

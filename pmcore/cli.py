@@ -22,8 +22,9 @@ from pmcore.errors import AuditError, ExitCode
 
 COMMANDS = {
     "audit": "Audit a model: what does it betray about its training records?",
-    "plan": "Show what an audit would run or skip, and what it costs in queries.",
+    "plan": "Show what an audit would run or skip, and its cost in queries.",
     "inspect": "Show what a model file holds, and which attacks can run on it.",
+    "references": "Train reference models, which attacks compare the target with.",
     "plugins": "List plugins, show or check one, or start one of your own.",
     "demo": "Train a small overfitted network, audit it, say what was found.",
 }

@@ -6,7 +6,7 @@ import os
 import platform
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Literal
@@ -21,11 +21,14 @@ from pmcore.gather import Gathered
 from pmcore.interfaces import GradientSource, ModelDescription, Scale
 from pmcore.option_docs import resolved_options
 from pmcore.plan import Plan
+from pmcore.reference_answers import Accuracy
+from pmcore.reference_report import check_coverage, check_likeness, reference_part
 from pmcore.schema import (
     AttackPart,
     AuditReport,
     DataPart,
     Figures,
+    GamePart,
     GradientPart,
     InputPart,
     ModelPart,
@@ -54,6 +57,9 @@ class Findings:
     batch_size : the size that the batches had at the end
     seconds : stage -> wall-clock seconds
     command : the command line, or None
+    game : whose leakage was measured
+    accuracy : of each reference on the audited records
+    adaptive : attack -> adaptive queries that it sent
     """
 
     plan: Plan
@@ -64,6 +70,9 @@ class Findings:
     batch_size: int
     seconds: Mapping[str, float]
     command: str | None
+    game: GamePart
+    accuracy: tuple[Accuracy, ...] = ()
+    adaptive: Mapping[str, int] = field(default_factory=dict)
 
 
 def compose(findings: Findings) -> AuditReport:
@@ -85,8 +94,12 @@ def compose(findings: Findings) -> AuditReport:
             overlap=dict(roles.overlap),
             dropped=dict(roles.dropped),
         ),
+        references=reference_part(plan, findings.accuracy, CONFIDENCE) if plan.references is not None else None,
+        game=findings.game,
         attacks={planned.name: _attack(findings, planned) for planned in plan.attacks},
-        skipped=[SkippedPart(attack=skipped.name, reason=skipped.reason) for skipped in plan.skipped],
+        skipped=[
+            SkippedPart(attack=skipped.name, reason=skipped.reason, asked=skipped.asked) for skipped in plan.skipped
+        ],
         seed=plan.settings.seed,
         confidence=CONFIDENCE,
         options=_options(plan),
@@ -120,6 +133,7 @@ def _checks(findings: Findings, parts: Mapping[Role, RolePart]) -> list[Validity
         validity.check_resolution(len(feed), plan.settings.fpr),
         validity.check_orientation({name: figures.auc for name, figures in findings.figures.items()}),
         *_checks_of_learners(plan),
+        *_checks_of_references(findings, parts),
     ]
 
 
@@ -129,6 +143,16 @@ def _checks_of_learners(plan: Plan) -> Iterator[Validity]:
     sides = [plan.roles.feeds[role].records.labels for role in (Role.MEMBERS, Role.NONMEMBERS)]
     if learners and all(labels.ndim == 1 and labels.dtype.kind in "iu" for labels in sides):
         yield validity.check_classes(sides[0], sides[1], learners)
+
+
+def _checks_of_references(findings: Findings, parts: Mapping[Role, RolePart]) -> Iterator[Validity]:
+    """Yield what must be checked where there are references."""
+    if findings.plan.references is None:
+        return
+    yield check_coverage(findings.plan)
+    sides = [parts[role].accuracy for role in (Role.MEMBERS, Role.NONMEMBERS)]
+    if findings.accuracy and sides[0] is not None and sides[1] is not None:
+        yield check_likeness(findings.accuracy, sides[0], sides[1])
 
 
 def _model(findings: Findings) -> ModelPart:
@@ -219,10 +243,19 @@ def _attack(findings: Findings, planned: PlannedAttack) -> AttackPart:
             knowledge=planned.attack.knowledge,
             told_of_others=planned.needs.known_folds > 0,
         ),
-        queries=findings.plan.queries_of(planned),
+        queries=_queries(findings, planned),
         note=planned.note,
         **{name: getattr(figures, name) for name in Figures.model_fields},
     )
+
+
+def _queries(findings: Findings, planned: PlannedAttack) -> int:
+    """Return the queries that an attack would have cost by itself; of adaptive ones those that it sent."""
+    most = findings.plan.queries_of(planned)
+    if planned.name not in findings.adaptive:
+        return most
+    audited = sum(len(findings.plan.roles.feeds[role]) for role in (Role.MEMBERS, Role.NONMEMBERS))
+    return most - planned.needs.budget * audited + findings.adaptive[planned.name]
 
 
 def _preprocessing(findings: Findings) -> PreprocessingPart:
@@ -237,6 +270,8 @@ def _options(plan: Plan) -> dict[str, object]:
         "members",
         "non_members",
         "population",
+        "references",
+        "reference_membership",
         "out",
         "force",
         "batch_size",

@@ -97,8 +97,8 @@ class GradientSource:
         form" where the gradient is written down
     method : how they are taken record by record, in words
     precision : the type that is computed in
-    agreement : how far the differentiated graph is from what the runtime answers, relative to the largest prediction;
-        None where both are the same
+    agreement : how far the differentiated graph is from what the runtime answers, at most over all records, relative to
+        how far a record's answers lie apart; None where both are the same
     surrogate : whether rounding in the model was differentiated as if it were none
     """
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmcore.errors import AuditError
-from pmcore.outputs import Array, Floats, Task
+from pmcore.outputs import Array, Floats, Inputs, Task
 
 PLAIN = "plain"
 """The query that sends a record as it is."""
@@ -56,11 +57,16 @@ class Needs:
     references : signals of the reference models on the audited records
     population_references : signals of the reference models on the population records
     min_references : least number of reference models that did not see a record
-    membership : whether the membership matrix of the references (some did see the record) is read
+    min_in_references : least number of reference models that did see a record, where `membership` is read
+    membership : whether the membership matrix of the references (some did see the record) is read; an attack that does
+        not read it is given, of every record, answers of references alone that did not see it
     known_folds : if >= 3, `score` is called once per fold with the true membership of some other folds
         (`Evidence.known`, see `told_of`), and only the fold's own scores are kept
-    queries : names of the transformed queries, ``"plain"`` for the record as it is
-    budget : adaptive queries allowed per record (`Evidence.ask`), 0 for none
+    queries : the queries in which every signal is read: ``"plain"`` for the record as it is, or a transformation of it,
+        see `pmcore.queries`: ``"flip"``, ``"shift:rows=1,columns=-1"``, ``"noise:scale=0.1,draw=3"``,
+        ``"bitflip:share=0.02,draw=0"``
+    budget : adaptive queries allowed per record (`Evidence.query`), 0 for none
+    features : most columns of the records' own contents that are read (`Evidence.features`), 0 for none
     """
 
     target: tuple[str, ...] = ()
@@ -68,10 +74,12 @@ class Needs:
     references: tuple[str, ...] = ()
     population_references: tuple[str, ...] = ()
     min_references: int = 0
+    min_in_references: int = 0
     membership: bool = False
     known_folds: int = 0
     queries: tuple[str, ...] = (PLAIN,)
     budget: int = 0
+    features: int = 0
 
     def signals(self) -> dict[Source, tuple[str, ...]]:
         """Return the signals by source."""
@@ -122,6 +130,38 @@ class EvidenceKey:
     query: str = PLAIN
 
 
+class LabelQueries(ABC):
+    """Adaptive queries about the audited records: the model answers with labels alone, and what it is asked is counted.
+
+    Parameters
+    ----------
+    bounds : input -> the least and the largest value that it has in any audited record
+    budget : queries allowed per record
+    """
+
+    bounds: Mapping[str, tuple[float, float]]
+    budget: int
+
+    @abstractmethod
+    def inputs(self, records: NDArray[np.intp]) -> Inputs:
+        """Return audited records as the model takes them, each (b, ...); this is no query."""
+
+    @abstractmethod
+    def __call__(self, records: NDArray[np.intp], inputs: Inputs) -> Array:
+        """Return the labels that the model gives to changed records, (b,) or (b, k); one query for each.
+
+        Parameters
+        ----------
+        records : (b,) which audited records they were; the same one may stand there several times
+        inputs : each (b, ...) of the shape that `inputs` gives
+
+        Raises
+        ------
+        AuditError
+            A record's budget is spent.
+        """
+
+
 @dataclass(frozen=True)
 class Evidence:
     """Everything one attack may read, and nothing else: reading what was not declared is an error.
@@ -136,9 +176,12 @@ class Evidence:
     population_labels : (m,) or (m, ...)
     task, classes : as the target model describes itself
     seed : entropy of this attack alone; see `rng`
-    reference_membership : (n, r) bool, whether record i trained reference j
+    reference_membership : (n, r) bool, whether audited record i trained reference j; None unless declared
+    population_membership : (m, r) bool, the same of the population records
     known : (n,) int8: 1 a known member, 0 a known non-member, -1 to be scored
-    query : counted adaptive queries: (record indices (b,), perturbed inputs) -> predicted labels (b,)
+    query : counted adaptive queries; None unless a budget is declared
+    features : (n, d) what the audited records hold, flat: as it is where d suffices, else a seeded random projection
+    population_features : (m, d) the same of the population records
     """
 
     arrays: Mapping[EvidenceKey, Array]
@@ -149,8 +192,11 @@ class Evidence:
     classes: int = 0
     seed: tuple[int, ...] = (0,)
     reference_membership: NDArray[np.bool_] | None = None
+    population_membership: NDArray[np.bool_] | None = None
     known: NDArray[np.int8] | None = None
-    query: Callable[[Array, Mapping[str, Array]], Array] | None = None
+    query: LabelQueries | None = None
+    features: Floats | None = None
+    population_features: Floats | None = None
 
     def target(self, signal: str, query: str = PLAIN) -> Floats:
         """Return a signal of the target on the audited records, shape (n,) or (n, d)."""

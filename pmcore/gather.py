@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmcore.data import Progress
-from pmcore.errors import AuditError, ModelError, OutOfMemory, PluginError
+from pmcore.errors import AuditError, InputError, ModelError, OutOfMemory, PluginError
 from pmcore.feed import Feed
 from pmcore.interfaces import Floats, Model, Outputs, Signal, Task
+from pmcore.recorded import RecordedAnswers
 from pmcore.wishes import wish_of
 
 FIRST_BATCH = 64
@@ -147,6 +148,35 @@ def gather(
             progress(feed.role, stop, len(feed))
         start = stop
     return collected.finish(seconds)
+
+
+def gather_recorded(
+    recorded: RecordedAnswers,
+    model: int,
+    rows: NDArray[np.int64] | None,
+    feed: Feed,
+    signals: Mapping[str, Signal],
+    task: Task,
+) -> Gathered:
+    """Reduce what one reference answered to signals, as `gather` does while it asks.
+
+    Parameters
+    ----------
+    rows : (n,) where the records stand in the recording
+
+    Raises
+    ------
+    InputError
+        The recording lacks these records.
+    """
+    if rows is None:
+        raise InputError(f"{recorded.path}: logits: holds none of {feed.path} - record these records too")
+    collected = _Collector(feed, signals, recorded.logits.shape[2])
+    for start in range(0, len(feed), LARGEST_BATCH):
+        stop = min(start + LARGEST_BATCH, len(feed))
+        labels = feed.records.labels[start:stop]
+        collected.add(start, stop, recorded.outputs(model, rows[start:stop], labels, task))
+    return collected.finish({})
 
 
 def _computed(name: str, signal: Signal, outputs: Outputs) -> Floats:

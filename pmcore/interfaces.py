@@ -9,12 +9,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pmcore.description import GradientSource, Layer, LoadOptions, ModelDescription, Precision, TensorSpec
 from pmcore.errors import AuditError
-from pmcore.evidence import Access, Evidence, Needs, PValues
+from pmcore.evidence import Access, Evidence, LabelQueries, Needs, PValues
 from pmcore.outputs import (
     ALL_TASKS,
     CLASSIFICATION,
@@ -29,6 +26,7 @@ from pmcore.outputs import (
     Task,
     Want,
 )
+from pmcore.training import Trained, TrainingJob, TrainingProgress, TrainingTask
 
 if TYPE_CHECKING:
     from pmcore.schema import AuditReport
@@ -47,6 +45,7 @@ __all__ = [
     "GradientSource",
     "HeadInput",
     "Inputs",
+    "LabelQueries",
     "Layer",
     "LoadOptions",
     "Model",
@@ -62,7 +61,11 @@ __all__ = [
     "Table",
     "Task",
     "TensorSpec",
+    "Trained",
     "Trainer",
+    "TrainingJob",
+    "TrainingProgress",
+    "TrainingTask",
     "Want",
 ]
 
@@ -376,8 +379,33 @@ class Reader(ABC):
 
 
 class Trainer(ABC):
-    """A way to train a reference model of a target's architecture on chosen records."""
+    """A way to train reference models of a target's architecture: a frozen dataclass whose fields are its options.
+
+    `suffixes` are those of the targets for which it is chosen where none is named.
+    """
+
+    suffixes: ClassVar[tuple[str, ...]] = ()
+
+    def obstacle(self, task: TrainingTask) -> str | None:
+        """Return why references of this target cannot be trained, in one phrase with a remedy, or None if they can."""
+        return None
+
+    def settled(self, task: TrainingTask, job: TrainingJob, progress: TrainingProgress) -> Trainer:
+        """Return the trainer with what it was asked to find out first, such as a learning rate, found on one job."""
+        return self
+
+    def side_by_side(self, task: TrainingTask) -> int:
+        """Return how many models are best trained at once in one process; the same for the same task, anywhere."""
+        return 1
 
     @abstractmethod
-    def train(self, target: Path, inputs: Inputs, labels: NDArray[np.int64], seed: int, out: Path) -> Path:
-        """Train from fresh weights and write a model file at or below `out`; return its path."""
+    def train(self, task: TrainingTask, jobs: Sequence[TrainingJob], progress: TrainingProgress) -> Sequence[Trained]:
+        """Train one model for each job from fresh weights, and write it; return what came of each, in their order.
+
+        The same task and jobs give the same files, byte by byte. Called in a process of its own, with one thread.
+
+        Raises
+        ------
+        ModelError
+            Training diverges, runs out of memory, or a command fails: what, where, and what to change.
+        """

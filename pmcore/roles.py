@@ -17,13 +17,16 @@ from pmcore.discovery import discover
 from pmcore.errors import Complaints, InputError, PluginError
 from pmcore.feed import Feed
 from pmcore.installed import Plugin, PluginPolicy, list_plugins
-from pmcore.interfaces import Array, Model, ModelDescription, Reader, Task
+from pmcore.interfaces import Array, Inputs, Model, ModelDescription, Reader, Task
 from pmcore.labels import check_labels
 from pmcore.numerals import count
 from pmcore.plugin_failures import answerable
+from pmcore.queries import InputFacts, facts_of
 from pmcore.settings import AuditSettings
 
 _CALLED = {Role.MEMBERS: "members", Role.NONMEMBERS: "non-members", Role.POPULATION: "population"}
+SURVEYED = 1_000
+"""Members that tell how far inputs spread, and what they look like."""
 MINIMUM = 2
 """Records that every role needs: with one, no figure has an interval."""
 
@@ -85,6 +88,16 @@ class Roles:
     def population_order(self) -> NDArray[np.intp]:
         """Return the order of the population records by digest, shape (m,)."""
         return _by_digest(self.feeds[Role.POPULATION].records)
+
+    def sample(self) -> Inputs:
+        """Return model inputs of the first few members, for `Model.prepare`."""
+        return self.feeds[Role.MEMBERS].sample()
+
+    def facts(self) -> dict[str, InputFacts]:
+        """Return what some audited records, the same for any order of the files, tell of the inputs."""
+        members = self.feeds[Role.MEMBERS]
+        first = np.sort(np.argsort(members.records.digests[:, 0], kind="stable")[:SURVEYED])
+        return dict(facts_of(members.some(first)))
 
     def duplicates(self, role: Role) -> int:
         """Return how many records of a role repeat another one of it."""

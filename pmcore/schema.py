@@ -66,7 +66,7 @@ class GradientPart(Part):
     method: str = Field(description="how they were taken record by record")
     precision: str
     agreement: float | None = Field(
-        description="largest difference of the graph from the runtime's answers, relative to the largest of these"
+        description="largest difference of the graph from the runtime's answers, relative to how far these lie apart"
     )
     surrogate: bool = Field(description="whether rounding in the model was differentiated as if it were none")
 
@@ -194,10 +194,85 @@ class AttackPart(Figures, Conduct):
 
 
 class SkippedPart(Part):
-    """An attack that was asked for and could not run."""
+    """An attack that could not run; `asked` is false where it was one of all that are installed."""
 
     attack: str
     reason: str
+    asked: bool = True
+
+
+class ReferencePart(Part):
+    """One reference model, and how often it was right on the audited records that trained it, and on the others."""
+
+    title: str
+    sha256: str | None
+    accuracy_inside: Share | None
+    accuracy_outside: Share | None
+
+
+class ReferencesPart(Part):
+    """The reference models of the audit.
+
+    `inside` and `outside` are the least number of references that saw, and did not see, an audited record.
+    """
+
+    path: str
+    origin: str = Field(description="how they came about, in words")
+    inside: int
+    outside: int
+    known: int = Field(description="audited records that the references' own list holds")
+    models: list[ReferencePart]
+
+
+class GameFigure(Part):
+    """A figure over several models, with its interval over models."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    models: int
+    method: str
+    reason: str | None = None
+
+
+class ModelAuc(Part):
+    """The AUC of an attack on one of the models that were audited in turn."""
+
+    title: str
+    auc: float | None
+
+
+class AlgorithmFigures(Part):
+    """What an attack finds on average over models that were trained alike."""
+
+    auc: GameFigure
+    advantage: GameFigure
+    tpr_at_fpr: dict[str, GameFigure]
+    per_model: list[ModelAuc]
+
+
+class RecordFigures(Part):
+    """How well models that were trained on a record can be told from others, over the audited records.
+
+    `exposed` records are told from chance at the false discovery rate (Benjamini and Hochberg 1995).
+    """
+
+    mean_auc: GameFigure
+    deciles: list[float]
+    records: int
+    exposed: int
+    false_discovery_rate: float
+
+
+class GamePart(Part):
+    """Whose leakage was measured, and what follows from it; figures beside those of the audited model itself."""
+
+    game: Literal["model", "algorithm", "record"]
+    statement: str
+    models: int
+    algorithm: dict[str, AlgorithmFigures] = Field(default_factory=dict)
+    records: dict[str, RecordFigures] = Field(default_factory=dict)
+    left_out: dict[str, str] = Field(default_factory=dict, description="attack -> why it cannot play")
 
 
 class PluginPart(Part):
@@ -230,6 +305,8 @@ class AuditReport(Part):
     validity: list[Validity]
     model: ModelPart
     data: DataPart
+    references: ReferencesPart | None = None
+    game: GamePart
     attacks: dict[str, AttackPart]
     skipped: list[SkippedPart]
     seed: int

@@ -30,6 +30,7 @@ class RecordScores:
     labels : (n,), or (n, k) for a multi-label task
     scores : attack name -> (n,); higher means more likely a member
     p_values : attack name -> (n,), for the attacks that have them
+    beside : other columns by name, (n,)
     """
 
     ids: NDArray[np.int64]
@@ -37,6 +38,7 @@ class RecordScores:
     labels: Array
     scores: Mapping[str, Floats]
     p_values: Mapping[str, Floats] = field(default_factory=dict)
+    beside: Mapping[str, Floats] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, column in self.columns().items():
@@ -54,7 +56,7 @@ class RecordScores:
             found[f"{name}.score"] = scores
             if name in self.p_values:
                 found[f"{name}.p_value"] = self.p_values[name]
-        return found
+        return found | dict(self.beside)
 
     def write_csv(self, stream: BinaryIO) -> None:
         """Write one line per record: role in words, several labels apart by blanks, floats to the last bit.

@@ -1,9 +1,7 @@
-"""The evidence that each attack declared, and what the attack makes of it."""
+"""What attacks make of the evidence that they declared: a score for every audited record."""
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,47 +10,50 @@ from numpy.typing import NDArray
 from pmcore.data import Role
 from pmcore.errors import PluginError
 from pmcore.evaluate import Scored
-from pmcore.evidence import Evidence, EvidenceKey, Source, told_of
-from pmcore.gather import Gathered
-from pmcore.interfaces import Direction, Floats, ModelDescription
-from pmcore.option_docs import resolved_options
-from pmcore.plan import Plan
+from pmcore.evidence import Evidence, told_of
+from pmcore.interfaces import Floats
 from pmcore.plugin_failures import answerable
-from pmcore.selection import PlannedAttack, signal_names
+from pmcore.selection import PlannedAttack
+from pmcore.stand import Stand, make_evidence
 
 
-def score_attack(
-    plan: Plan, planned: PlannedAttack, gathered: Mapping[Role, Gathered], description: ModelDescription
-) -> Scored:
+def score_attack(planned: PlannedAttack, stand: Stand) -> Scored:
     """Let an attack score the audited records, members first in the result, each role in the order of its file.
 
     Parameters
     ----------
-    gathered : the signals of each role
-    description : the model as it is after `prepare`
+    stand : everything that was gathered, with the model that is audited
 
     Raises
     ------
     PluginError
         The attack fails, or gives anything but one finite float64 number per record.
     """
+    plan = stand.plan
     order = plan.roles.evidence_order()
-    evidence = make_evidence(plan, planned, gathered, description, order)
+    evidence = make_evidence(planned, stand)
     if planned.needs.known_folds:
-        answer = _by_folds(planned, evidence, plan.roles.folds(planned.needs.known_folds), _is_member(plan)[order])
+        answer = _by_folds(planned, evidence, plan.roles.folds(planned.needs.known_folds), stand.truth)
     else:
-        answer = _answer(planned, evidence)
+        answer = answer_of(planned, evidence)
     return Scored(
-        scores=_in_file_order(answer.scores, order),
-        p_values=_in_file_order(answer.p_values, order) if answer.p_values is not None else None,
+        scores=in_file_order(answer.scores, order),
+        p_values=in_file_order(answer.p_values, order) if answer.p_values is not None else None,
         finest_level=float(answer.smallest.max()) if answer.smallest is not None else 1.0,
         n_members=len(plan.roles.feeds[Role.MEMBERS]),
         labels=plan.roles.audited_labels(),
     )
 
 
+def in_file_order(values: Floats, order: NDArray[np.intp]) -> Floats:
+    """Return values in the order of evidence, (n,), members first and each role in the order of its file."""
+    result = np.empty_like(values)
+    result[order] = values
+    return result
+
+
 @dataclass(frozen=True)
-class _Answer:
+class Answer:
     """What an attack said of n records: scores, and p-values with the smallest possible ones if it has some."""
 
     scores: Floats
@@ -60,7 +61,7 @@ class _Answer:
     smallest: Floats | None
 
 
-def _answer(planned: PlannedAttack, evidence: Evidence) -> _Answer:
+def answer_of(planned: PlannedAttack, evidence: Evidence) -> Answer:
     with answerable(planned.plugin):
         scores = planned.attack.score(evidence)
         p_values = planned.attack.p_values(evidence)
@@ -69,25 +70,25 @@ def _answer(planned: PlannedAttack, evidence: Evidence) -> _Answer:
         returned |= {"p-values": p_values.values, "smallest p-values": p_values.smallest}
     for what, values in returned.items():
         _check_numbers(planned, what, values, len(evidence.labels))
-    return _Answer(scores, None, None) if p_values is None else _Answer(scores, p_values.values, p_values.smallest)
+    return Answer(scores, None, None) if p_values is None else Answer(scores, p_values.values, p_values.smallest)
 
 
 def _by_folds(
     planned: PlannedAttack, evidence: Evidence, folds: NDArray[np.intp], is_member: NDArray[np.bool_]
-) -> _Answer:
+) -> Answer:
     """Return what an attack says of each fold when it is told the membership of some others."""
-    whole: _Answer | None = None
+    whole: Answer | None = None
     for fold in range(planned.needs.known_folds):
         hidden = folds == fold
         known = np.where(told_of(folds, fold, planned.needs.known_folds), is_member, -1).astype(np.int8)
         known.flags.writeable = False
-        answer = _answer(planned, replace(evidence, known=known))
+        answer = answer_of(planned, replace(evidence, known=known))
         if whole is None:
             whole = answer
             continue
         if (whole.p_values is None) != (answer.p_values is None):
             raise PluginError(f"{planned.plugin.title} has p-values in some folds and not in others; tell its authors")
-        whole = _Answer(
+        whole = Answer(
             np.where(hidden, answer.scores, whole.scores),
             _where(hidden, answer.p_values, whole.p_values),
             _where(hidden, answer.smallest, whole.smallest),
@@ -98,58 +99,6 @@ def _by_folds(
 
 def _where(hidden: NDArray[np.bool_], new: Floats | None, old: Floats | None) -> Floats | None:
     return None if new is None or old is None else np.where(hidden, new, old)
-
-
-def _is_member(plan: Plan) -> NDArray[np.bool_]:
-    """Return whether each audited record is a member, in the order of the files, shape (n,)."""
-    sizes = [len(plan.roles.feeds[role]) for role in (Role.MEMBERS, Role.NONMEMBERS)]
-    return np.arange(sum(sizes)) < sizes[0]
-
-
-def make_evidence(
-    plan: Plan,
-    planned: PlannedAttack,
-    gathered: Mapping[Role, Gathered],
-    description: ModelDescription,
-    order: NDArray[np.intp],
-) -> Evidence:
-    """Return exactly what the attack declared.
-
-    Records stand in the order of their digests: an attack can neither see where the members end nor give a
-    result that depends on the order of the files.
-    """
-    arrays: dict[EvidenceKey, Floats] = {}
-    for name in planned.needs.target:
-        sides = [gathered[role].signals[name] for role in (Role.MEMBERS, Role.NONMEMBERS)]
-        arrays[EvidenceKey(Source.TARGET, name)] = np.concatenate(sides)[order]
-    population = plan.roles.feeds.get(Role.POPULATION)
-    population_labels = None
-    if population is not None and planned.needs.population:
-        by_digest = plan.roles.population_order()
-        population_labels = population.records.labels[by_digest]
-        for name in planned.needs.population:
-            arrays[EvidenceKey(Source.POPULATION, name)] = gathered[Role.POPULATION].signals[name][by_digest]
-    for array in arrays.values():
-        array.flags.writeable = False
-    return Evidence(
-        arrays=arrays,
-        labels=plan.roles.audited_labels()[order],
-        population_labels=population_labels,
-        lower_is_member={
-            name: direction is Direction.LOWER
-            for name in signal_names(planned.needs)
-            if (direction := plan.signals[name].signal.direction) is not Direction.NEITHER
-        },
-        task=description.task,
-        classes=description.classes,
-        seed=seed_of(plan.settings.seed, planned),
-    )
-
-
-def seed_of(seed: int, planned: PlannedAttack) -> tuple[int, ...]:
-    """Return entropy for one attack with its options: the same whatever else runs beside it."""
-    purpose = f"{planned.plugin.name} {sorted(resolved_options(planned.attack).items())}"
-    return (seed, zlib.crc32(purpose.encode("utf-8", "backslashreplace")))
 
 
 def _check_numbers(planned: PlannedAttack, what: str, values: object, n: int) -> None:
@@ -163,9 +112,3 @@ def _check_numbers(planned: PlannedAttack, what: str, values: object, n: int) ->
     else:
         return
     raise PluginError(f"{planned.plugin.title} gave {problem} as {what}; tell its authors")
-
-
-def _in_file_order(values: Floats, order: NDArray[np.intp]) -> Floats:
-    result = np.empty_like(values)
-    result[order] = values
-    return result

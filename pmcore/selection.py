@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 
 from pmcore import registry
 from pmcore.errors import Complaints, InputError
-from pmcore.evidence import FEWEST_FOLDS, PLAIN
 from pmcore.installed import Plugin, PluginPolicy, list_plugins
-from pmcore.interfaces import Attack, Model, Needs, Signal
+from pmcore.interfaces import Attack, Model, Needs, Signal, Want
 from pmcore.layers import LayersUnknown
+from pmcore.means import Means
 from pmcore.options import build, parse_spec
 from pmcore.plugin_failures import answerable
 from pmcore.wishes import wish_of
+
+ALL = "all"
+"""The word for every installed attack that can run."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +27,14 @@ class PlannedAttack:
     Parameters
     ----------
     note : why its fallback runs in its place, or None if it runs as it was asked for
+    asked : whether it was asked for by its name, and not as one of all
     """
 
     name: str
     plugin: Plugin
     attack: Attack
     note: str | None = None
+    asked: bool = True
 
     @property
     def needs(self) -> Needs:
@@ -47,10 +52,11 @@ class PlannedSignal:
 
 @dataclass(frozen=True)
 class Skipped:
-    """An attack that was asked for and cannot run on this model with this data."""
+    """An attack that cannot run on this model with this data, and whether it was asked for by its name."""
 
     name: str
     reason: str
+    asked: bool = True
 
 
 @dataclass(frozen=True)
@@ -61,21 +67,6 @@ class Selection:
     skipped: tuple[Skipped, ...]
     signals: Mapping[str, PlannedSignal]
 
-    def without(self, reason: Callable[[PlannedAttack], str | None]) -> Selection:
-        """Return the selection without the attacks for which there is a reason to leave them out.
-
-        Raises
-        ------
-        InputError
-            No attack is left.
-        """
-        reasons = {planned.name: found for planned in self.running if (found := reason(planned)) is not None}
-        return _selection(
-            (planned for planned in self.running if planned.name not in reasons),
-            (*self.skipped, *(Skipped(name, found) for name, found in reasons.items())),
-            self.signals,
-        )
-
 
 def load_attacks(
     specs: Sequence[str], layers: tuple[str, ...], policy: PluginPolicy, complaints: Complaints
@@ -84,7 +75,7 @@ def load_attacks(
 
     Parameters
     ----------
-    specs : attacks as NAME or NAME:option=value,...
+    specs : attacks as NAME or NAME:option=value,...; "all" stands for every other one that is installed
     layers : the option `layers` of every attack that has one and is not given it
     """
     planned: list[PlannedAttack] = []
@@ -92,6 +83,10 @@ def load_attacks(
     for text in specs:
         with complaints.collect():
             read.append((text, *parse_spec(text)))
+    named = {name for _, name, _ in read}
+    if ALL in named:
+        read = [entry for entry in read if entry[1] != ALL]
+        read += [(name, name, {}) for name in _installed(policy) if name not in named]
     repeated = Counter(name for _, name, _ in read)
     for text, name, options in read:
         with complaints.collect():
@@ -105,7 +100,7 @@ def load_attacks(
             title = name if repeated[name] == 1 else text.replace(",", ";")
             if title in {other.name for other in planned}:
                 raise InputError(f"attack {text!r} is asked for twice - leave one out")
-            planned.append(PlannedAttack(title, plugin, attack))
+            planned.append(PlannedAttack(title, plugin, attack, asked=name in named))
     return tuple(planned)
 
 
@@ -125,9 +120,17 @@ def load_signals(
 
 
 def select(
-    attacks: Sequence[PlannedAttack], signals: Mapping[str, PlannedSignal], model: Model, policy: PluginPolicy
+    attacks: Sequence[PlannedAttack],
+    signals: Mapping[str, PlannedSignal],
+    model: Model,
+    policy: PluginPolicy,
+    means: Means,
 ) -> Selection:
     """Tell which attacks can run on a model; one that cannot is replaced by its fallback, if that can.
+
+    Parameters
+    ----------
+    means : what the audit has besides the model
 
     Raises
     ------
@@ -140,7 +143,7 @@ def select(
     known = dict(signals)
     for planned in attacks:
         with complaints.collect():
-            found = _runnable(planned, known, model, policy, complaints)
+            found = _runnable(planned, known, _Place(model, means), policy, complaints)
             if isinstance(found, Skipped):
                 skipped.append(found)
             else:
@@ -149,8 +152,8 @@ def select(
     return _selection(running, skipped, known)
 
 
-def obstacle(needs: Needs, signals: Mapping[str, PlannedSignal], model: Model) -> str | None:
-    """Return why an attack cannot run on a model, or None.
+def obstacle(needs: Needs, signals: Mapping[str, PlannedSignal], model: Model, means: Means) -> str | None:
+    """Return why an attack cannot run on a model with what else there is, or None.
 
     Raises
     ------
@@ -158,6 +161,7 @@ def obstacle(needs: Needs, signals: Mapping[str, PlannedSignal], model: Model) -
         It names a layer that the model does not have.
     """
     task = model.describe().task
+    of_references = {*needs.references, *needs.population_references}
     for name in signal_names(needs):
         signal = signals[name].signal
         if task not in signal.tasks:
@@ -165,17 +169,13 @@ def obstacle(needs: Needs, signals: Mapping[str, PlannedSignal], model: Model) -
             return f"signal {name!r} is defined for {tasks}, and the model is {task}"
         try:
             reason = model.obstacle(wish_of((signal,), model).want)
+            if reason is None and means.recorded and name in of_references and signal.want != Want(predictions=True):
+                reason = "the answers of the references were recorded, and hold predictions alone - give their files"
         except LayersUnknown as error:
             reason = str(error)
         if reason is not None:
             return f"signal {name!r}: {reason}"
-    if 0 < needs.known_folds < FEWEST_FOLDS:
-        return f"it declares {needs.known_folds} folds of known members, and learns from others from {FEWEST_FOLDS} on"
-    if needs.references or needs.population_references or needs.min_references or needs.membership:
-        return "it needs reference models, and none are given"
-    if needs.queries != (PLAIN,) or needs.budget:
-        return "it needs transformed or adaptive queries, and this audit sends records as they are"
-    return None
+    return means.obstacle(needs)
 
 
 def attacks_possible(model: Model, policy: PluginPolicy) -> Iterator[PlannedAttack | Skipped]:
@@ -187,7 +187,7 @@ def attacks_possible(model: Model, policy: PluginPolicy) -> Iterator[PlannedAtta
             planned = PlannedAttack(plugin.name, plugin, attack)
             signals = load_signals((planned,), policy, complaints)
             if not complaints.errors:
-                yield _runnable(planned, signals, model, policy, complaints)
+                yield _runnable(planned, signals, _Place(model, Means()), policy, complaints)
         if complaints.errors:
             yield Skipped(plugin.name, str(complaints.errors[0]))
 
@@ -197,23 +197,35 @@ def signal_names(needs: Needs) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for names in needs.signals().values() for name in names))
 
 
+@dataclass(frozen=True)
+class _Place:
+    """Where an attack is to run."""
+
+    model: Model
+    means: Means
+
+
 def _runnable(
     planned: PlannedAttack,
     known: dict[str, PlannedSignal],
-    model: Model,
+    place: _Place,
     policy: PluginPolicy,
     complaints: Complaints,
 ) -> PlannedAttack | Skipped:
     """Return an attack if it can run, else its fallback if that can; `known` takes up the signals of the latter."""
-    reason = obstacle(planned.needs, known, model)
+    reason = obstacle(planned.needs, known, place.model, place.means)
     if reason is None:
         return planned
     other = _fallback(planned)
     if other is not None:
         known |= load_signals((other,), policy, complaints)
-        if obstacle(other.needs, known, model) is None:
+        if obstacle(other.needs, known, place.model, place.means) is None:
             return replace(other, note=reason)
-    return Skipped(planned.name, reason)
+    return Skipped(planned.name, reason, planned.asked)
+
+
+def _installed(policy: PluginPolicy) -> list[str]:
+    return [plugin.name for plugin in list_plugins("attacks", policy)]
 
 
 def _fallback(planned: PlannedAttack) -> PlannedAttack | None:

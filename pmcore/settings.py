@@ -34,6 +34,15 @@ class AuditSettings(BaseModel):
     )
     population_share: float = Field(1 / 3, gt=0, lt=1, description="share of the non-members set aside as population")
     attacks: tuple[str, ...] = Field(("population",), description="attacks as NAME or NAME:option=value,…")
+    references: tuple[str, ...] = Field(
+        (), description="reference models: a folder that `pmcore references` made, model files, or an .npz of logits"
+    )
+    reference_membership: str | None = Field(
+        None, min_length=1, description="which records trained which reference, where the references do not tell"
+    )
+    game: Literal["model", "algorithm", "record"] = Field(
+        "model", description="whose leakage is measured: this model's, the algorithm's, or that of single records"
+    )
     layers: tuple[str, ...] = Field(
         (), description="layers that white-box attacks look at: names, indices, negative ones from the end, last"
     )
@@ -71,7 +80,7 @@ class AuditSettings(BaseModel):
         """Take a key without a value, such as ``population:`` in an audit file, as not given."""
         return {key: value for key, value in values.items() if value is not None or key not in cls.model_fields}
 
-    @field_validator("model", "members", "non_members", "population", "out")
+    @field_validator("model", "members", "non_members", "population", "reference_membership", "out")
     @classmethod
     def _path(cls, value: str | None) -> str | None:
         if value is not None and "\0" in value:
@@ -86,7 +95,7 @@ class AuditSettings(BaseModel):
         given = several if isinstance(several, list | tuple) else [several]
         return [str(one) if type(one) is int else one for one in given]
 
-    @field_validator("x_keys", "fpr", mode="before")
+    @field_validator("x_keys", "fpr", "references", mode="before")
     @classmethod
     def _one_or_several(cls, value: Any) -> Any:
         """Accept a single value, and several in one text: ``0.1,0.01``."""
@@ -163,7 +172,7 @@ def read_settings(given: Mapping[str, Any], config: Path | None = None) -> Audit
         complaints = []
         for detail in details:
             where = f"{config}: " if detail["loc"] and detail["loc"][0] in from_file else ""
-            complaints.append(where + _complaint(detail))
+            complaints.append(where + complaint_of(detail, AuditSettings, _MISSING))
         raise Misfits(complaints) from None
 
 
@@ -171,11 +180,15 @@ def _read_file(path: Path) -> dict[str, Any]:
     values = read_yaml(path)
     if not isinstance(values, dict):
         raise InputError(f"{path}: holds no keys - an audit file is a YAML mapping, such as `model: model.onnx`")
-    for key in ("model", "members", "non_members", "population", "out"):
+    for key in ("model", "members", "non_members", "population", "reference_membership", "out"):
         if isinstance(values.get(key), str):
             pair = "," in values[key] and key not in ("model", "out")
             parts = values[key].split(",") if pair else [values[key]]
             values[key] = ",".join(str(path.parent / part.strip()) for part in parts)
+    several = values.get("references", ())
+    named = [several] if isinstance(several, str) else several
+    if named and isinstance(named, list) and all(isinstance(one, str) for one in named):
+        values["references"] = [str(path.parent / part.strip()) for one in named for part in one.split(",")]
     return values
 
 
@@ -201,17 +214,23 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def _complaint(detail: ErrorDetails) -> str:
-    """Return one line of ours for one of pydantic's: key, value, remedy."""
+def complaint_of(detail: ErrorDetails, settings: type[BaseModel], missing: Mapping[str, str]) -> str:
+    """Return one line of ours for one of pydantic's: key, value, remedy.
+
+    Parameters
+    ----------
+    settings : whose keys these are
+    missing : key that has no default -> how it is given
+    """
     loc = detail["loc"]
     key = ".".join(str(part) for part in loc)
     if detail["type"] in ("extra_forbidden", "invalid_key"):
-        known = PreprocessingSettings.model_fields if loc[0] == "preprocessing" else AuditSettings.model_fields
+        known = PreprocessingSettings.model_fields if loc[0] == "preprocessing" else settings.model_fields
         close = difflib.get_close_matches(str(loc[-1]), known, n=1, cutoff=0.5)
         hint = f"did you mean {close[0]!r}?" if close else f"keys are {', '.join(known)}"
         return f"{key}: no such key - {hint}"
     if detail["type"] == "missing":
-        return f"{key}: missing - give {_MISSING[key]}, or the key {key!r} of an audit file"
+        return f"{key}: missing - give {missing[key]}"
     if detail["type"] == "value_error":  # of our own validators, which name the value
         return f"{key}: {detail['msg'].removeprefix('Value error, ')}"
     facts = detail.get("ctx", {})
@@ -225,9 +244,11 @@ _NOTHING = (
     "--non-members test.npz --out report/ (see pmcore audit --help)"
 )
 _MISSING = {
-    "model": "the path of the exported model as first argument",
-    "members": "the records that trained the model: --members FILE",
-    "non_members": "records of the same kind that did not: --non-members FILE",
+    "model": "the path of the exported model as first argument, or the key 'model' of an audit file",
+    "members": "the records that trained the model: --members FILE, or the key 'members' of an audit file",
+    "non_members": (
+        "records of the same kind that did not: --non-members FILE, or the key 'non_members' of an audit file"
+    ),
 }
 _REMEDIES = {
     "int_parsing": "give a whole number",

@@ -1,7 +1,8 @@
-"""The population attack: a record against records that are known not to be members."""
+"""Attacks that compare a record with records that are known not to be members."""
 
 from __future__ import annotations
 
 from pmcore_population.attack import PopulationAttack
+from pmcore_population.quantile import QuantileAttack
 
-__all__ = ["PopulationAttack"]
+__all__ = ["PopulationAttack", "QuantileAttack"]

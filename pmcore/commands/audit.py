@@ -12,6 +12,7 @@ import rich_click as click
 from pmcore.commands.arguments import audit_arguments, settings_of
 from pmcore.commands.output import standard_output
 from pmcore.commands.progress import ProgressBar
+from pmcore.commands.several import CommandWithSeveral
 from pmcore.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ HELP = """Audit MODEL: can the records that trained it be told from others by it
 \b
 pmcore audit model.onnx --members train.npz --non-members test.npz
              --expected-accuracy 0.91 --out report/
+pmcore audit model.onnx … --references refs/ --attack all
 
 \b
 Exit codes  0 done                   4 the model failed or has no device
@@ -30,7 +32,7 @@ Exit codes  0 done                   4 the model failed or has no device
 """
 
 
-@click.command(name="audit", help=HELP)
+@click.command(name="audit", cls=CommandWithSeveral, help=HELP)
 @audit_arguments
 @click.option("--json", "as_json", is_flag=True, help="Print report.json instead of text.")
 @click.option("--quiet", is_flag=True, help="Print errors only; with --json, the report too.")
@@ -58,7 +60,7 @@ def exit_code(report: AuditReport) -> int:
     """Return the exit code of an audit that came to its end."""
     if not report.valid:
         return int(ExitCode.INVALID)
-    return int(ExitCode.PARTIAL if report.skipped else ExitCode.DONE)
+    return int(ExitCode.PARTIAL if any(part.asked for part in report.skipped) else ExitCode.DONE)
 
 
 def shortcomings(report: AuditReport) -> Iterator[str]:
@@ -68,5 +70,5 @@ def shortcomings(report: AuditReport) -> Iterator[str]:
     if not report.valid:
         for reason in invalid_reasons(report):
             yield f"the audit is INVALID: {reason}"
-    for part in report.skipped:
+    for part in (part for part in report.skipped if part.asked):
         yield f"attack {part.attack!r} did not run: {part.reason}"

@@ -8,6 +8,7 @@ import rich_click as click
 
 from pmcore.commands.arguments import audit_arguments, settings_of
 from pmcore.commands.output import echo
+from pmcore.commands.several import CommandWithSeveral
 from pmcore.errors import ExitCode
 from pmcore.numerals import count
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 LABELS = {"members": "members", "nonmembers": "non-members", "population": "population"}
 
 
-@click.command(name="plan")
+@click.command(name="plan", cls=CommandWithSeveral)
 @audit_arguments
 def command(**given: Any) -> int:
     """Show what an audit of MODEL would run, what it would skip and why, and how many queries it costs.
@@ -34,7 +35,7 @@ def command(**given: Any) -> int:
         _echo_attacks(plan)
     finally:
         plan.model.model.close()
-    return int(ExitCode.PARTIAL if plan.skipped else ExitCode.DONE)
+    return int(ExitCode.PARTIAL if any(one.asked for one in plan.skipped) else ExitCode.DONE)
 
 
 def _echo_model(plan: Plan) -> None:
@@ -51,6 +52,13 @@ def _echo_records(plan: Plan) -> None:
         origin = plan.roles.population_from if role.value == "population" else f"records of {feed.path}"
         counted = origin if origin and origin[0].isdigit() else f"{count(len(feed))} {origin}"
         _echo(LABELS[role.value], counted)
+    if plan.references is not None:
+        coverage = plan.references.coverage()
+        _echo(
+            "references",
+            f"{count(coverage.models)} of {plan.references.set.path}: {coverage.inside} or more saw each audited "
+            f"record, {coverage.out} or more did not",
+        )
     for pair, shared in plan.roles.overlap.items():
         if shared:
             _echo("overlap", f"{count(shared)} records in {pair}: the audit would be INVALID (see --drop-overlap)")

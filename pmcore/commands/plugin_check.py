@@ -7,7 +7,7 @@ import sys
 import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -15,22 +15,29 @@ from typing import TYPE_CHECKING, Any, cast
 import rich_click as click
 
 from pmcore.commands.plugin_lookup import plugins_named, width
-from pmcore.errors import ExitCode, InputError, PluginError
+from pmcore.errors import ExitCode, InputError
 
 if TYPE_CHECKING:
     from pmcore.installed import GroupName, Plugin, PluginPolicy
-    from pmcore.interfaces import Model
+    from pmcore.interfaces import Model, Trainer
     from pmcore.testing.checking import Outcome
+    from pmcore.testing.trainer_case import TrainerCase
 
 NARROWEST = 30
 """Columns that text beside a column must have left."""
-_GROUPS = ("backends", "signals", "attacks", "reports", "readers")
+_GROUPS = ("backends", "signals", "attacks", "reports", "readers", "trainers")
+_VERBS = {"backends": "reads", "trainers": "retrains"}
+"""What is done with the file of ``--model``, by the groups that take one."""
 
 
 @click.command(name="check")
 @click.argument("spec", metavar="NAME[:option=value,…]")
 @click.option("--group", type=click.Choice(_GROUPS), help="Kind of plugin, where several bear the name.")
-@click.option("--model", metavar="FILE", help="Model file, for a backend that cannot write its own.")
+@click.option(
+    "--model",
+    metavar="FILE",
+    help="Model file, for a backend that cannot write its own, or to be retrained by a trainer.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
 @click.option("--debug", is_flag=True, help="Show the traceback of every error.")
 @click.pass_context
@@ -39,7 +46,7 @@ def command(
 ) -> int:
     """Hold a plugin to every promise of its kind, and show how each check went.
 
-    Options are those of the signal, attack, report or reader to be checked. Exit code 1 if a check failed.
+    Options are those of the signal, attack, report, reader or trainer to be checked. Exit code 1 if a check failed.
     """
     from pmcore.installed import surveyed_once
     from pmcore.options import parse_spec
@@ -47,11 +54,9 @@ def command(
     name, options = parse_spec(spec)
     with surveyed_once():
         found = plugins_named(name, context.obj, cast("GroupName | None", group))
-        subjects = [_subject(plugin, options, model, context.obj) for plugin in found if plugin.group in _GROUPS]
-    if not subjects:
-        raise PluginError(f"there are no checks for {' and '.join(plugin.group for plugin in found)}, such as {name!r}")
-    if model is not None and all(plugin.group != "backends" for plugin in found):
-        raise InputError(f"{name!r} is no backend - leave out --model")
+        subjects = [_subject(plugin, options, model, context.obj) for plugin in found]
+    if model is not None and all(plugin.group not in _VERBS for plugin in found):
+        raise InputError(f"{name!r} is no backend or trainer - leave out --model")
     checked = [_Checked(subject.plugin, tuple(_run(subject))) for subject in subjects]
     if as_json:
         click.echo(json.dumps([each.as_data() for each in checked], indent=2, ensure_ascii=False))
@@ -85,6 +90,16 @@ def _subject(plugin: Plugin, options: dict[str, str], model: str | None, policy:
     from pmcore.options import build
 
     cls = registry.load(plugin.group, plugin.name, policy)
+    if model is not None and plugin.group in _VERBS and not Path(model).exists():
+        raise InputError(f"{model}: no such file - give a model that {plugin.name} {_VERBS[plugin.group]}")
+    if plugin.group == "trainers":
+        from pmcore.testing.trainer_case import TrainerCase
+
+        trainer = cast("Trainer", build(cls, options, plugin.title))
+        case = TrainerCase(trainer, target=None if model is None else Path(model))
+        with registry.framework_needed("trainers", plugin.name, plugin.distribution):
+            _ask_once(case)
+        return _Subject(plugin, case)
     if plugin.group != "backends":
         return _Subject(plugin, build(cls, options, plugin.title))
     if options:
@@ -96,8 +111,6 @@ def _subject(plugin: Plugin, options: dict[str, str], model: str | None, policy:
         with registry.framework_needed("backends", plugin.name, plugin.distribution):
             _try_out(backend)
         return _Subject(plugin, backend)
-    if not Path(model).exists():
-        raise InputError(f"{model}: no such file - give a model that {plugin.name} reads")
     return _Subject(plugin, BackendExample(backend, Path(model)))
 
 
@@ -112,6 +125,26 @@ def _try_out(backend: type[Model]) -> None:
         raise
     except Exception:  # a plugin is called: its checks tell of whatever else is wrong
         return
+
+
+def _ask_once(case: TrainerCase) -> None:
+    """Ask a trainer whether it can, so that a framework that is not installed is told once and not by every check.
+
+    Raises
+    ------
+    AuditError
+        The model file does not load.
+    """
+    from pmcore.testing.checking import NotApplicable
+    from pmcore.testing.trainer_case import open_bench
+
+    with suppress(NotApplicable), open_bench(case) as bench:
+        try:
+            bench.given.obstacle(bench.task)
+        except ImportError:
+            raise
+        except Exception:  # a plugin is called: its checks tell of whatever else is wrong
+            return
 
 
 def _run(subject: _Subject) -> Iterator[Outcome]:

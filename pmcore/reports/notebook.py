@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pmcore.numerals import count
 from pmcore.quoting import printable
 from pmcore.reports.meaning import LOWER_BOUND, in_words
+from pmcore.reports.references import game, title
 from pmcore.reports.results import NO_FIGURES, invalid_reasons, results
 from pmcore.reports.words import level
 from pmcore.schema import AuditReport
@@ -44,6 +45,14 @@ Validity: <strong>{{ "VALID" if valid else "INVALID" }}</strong></p>
 {%- for note in notes %}
 <p><small>{{ note }}</small></p>
 {%- endfor %}
+{%- if game %}
+<p>{{ game_title }}</p>
+<ul>
+{%- for line in game %}
+<li>{{ line }}</li>
+{%- endfor %}
+</ul>
+{%- endif %}
 <p>{{ sentence }}</p>
 <p><small>{{ lower_bound }}</small></p>
 {%- else %}
@@ -77,6 +86,8 @@ def render_html(report: AuditReport) -> str:
         columns=list(found.columns),
         rows=found.rows,
         notes=[*_not_run(report), *found.notes],
+        game=list(game(report)),
+        game_title=title(report.game),
         sentence=in_words(report),
         lower_bound=LOWER_BOUND,
     )

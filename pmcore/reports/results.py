@@ -101,7 +101,7 @@ def _nominal(report: AuditReport) -> Iterator[str]:
     """Yield one line per calibrated attack; levels that cannot be had for one reason shared by all on their own."""
     calibrated = {printable(name): a.calibrated for name, a in report.attacks.items() if a.calibrated}
     missing = {name: "; ".join(_without_figure(points)) for name, points in calibrated.items()}
-    shared = missing.popitem()[1] if len(calibrated) > 1 and len(set(missing.values())) == 1 else ""
+    shared = next(iter(missing.values())) if len(calibrated) > 1 and len(set(missing.values())) == 1 else ""
     for name, points in calibrated.items():
         own = "" if shared else missing[name]
         parts = [part for part in (_rates_at(points), own) if part]

@@ -11,6 +11,7 @@ from typing import TextIO
 from pmcore.numerals import count
 from pmcore.quoting import printable
 from pmcore.reports.meaning import LOWER_BOUND, in_words
+from pmcore.reports.references import game, references, title
 from pmcore.reports.results import NO_FIGURES, Results, invalid_reasons, results
 from pmcore.reports.words import gradients, level, rate_with_interval
 from pmcore.reports.wrapping import LABEL, entry, paragraph, wrapped
@@ -45,7 +46,7 @@ def render_terminal(report: AuditReport, width: int = WIDTH, wrote: Sequence[str
     """
     blocks = [_header(report, width), _validity(report, width)]
     if report.valid:
-        blocks += [_table(report, width), _meaning(report, width)]
+        blocks += [_table(report, width), _game(report, width), _meaning(report, width)]
         blocks += [paragraph(LOWER_BOUND, width)]
     said = {check.text for check in report.validity}
     warnings = _merged([text for text in report.warnings if text not in said])
@@ -92,6 +93,9 @@ def _header(report: AuditReport, width: int) -> list[str]:
     lines += entry("data", _data(report), width)
     if report.data.population is not None and report.data.population_from:
         lines += entry("population", report.data.population_from, width)
+    compared = references(report)
+    if compared is not None:
+        lines += entry("references", compared, width)
     # What the line of the inputs says is not said again.
     notes = [note for note in model.notes if not (model.resolution_limited and _LIMITED in note)]
     for note in [*notes, *_role_notes(report)]:
@@ -187,6 +191,11 @@ def _table(report: AuditReport, width: int) -> list[str]:
     for note in found.notes:
         lines += wrapped(note, width, "  ", "    ")
     return lines
+
+
+def _game(report: AuditReport, width: int) -> list[str]:
+    found = [line for text in game(report) for line in wrapped(text, width, "  ", "    ")]
+    return [title(report.game), *found] if found else []
 
 
 def _widest_table(report: AuditReport, width: int) -> tuple[Results, list[str]]:

@@ -10,6 +10,8 @@ from pmcore.testing.parametrize import checks_for, parametrize_with_checks
 from pmcore.testing.reader_checks import READER_CHECKS, check_reader
 from pmcore.testing.report_checks import REPORT_CHECKS, check_report
 from pmcore.testing.signal_checks import SIGNAL_CHECKS, check_signal
+from pmcore.testing.trainer_case import TrainerCase
+from pmcore.testing.trainer_checks import TRAINER_CHECKS, check_trainer
 
 __all__ = [
     "ATTACK_CHECKS",
@@ -17,17 +19,20 @@ __all__ = [
     "READER_CHECKS",
     "REPORT_CHECKS",
     "SIGNAL_CHECKS",
+    "TRAINER_CHECKS",
     "BackendExample",
     "Check",
     "CheckFailed",
     "NotApplicable",
     "Outcome",
+    "TrainerCase",
     "Verdict",
     "check_attack",
     "check_backend",
     "check_reader",
     "check_report",
     "check_signal",
+    "check_trainer",
     "checks_for",
     "parametrize_with_checks",
     "run_checks",

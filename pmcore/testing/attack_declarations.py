@@ -106,8 +106,12 @@ def _complaints(needs: Needs) -> list[str]:
         and needs.min_references == 0,
         "references are asked for, and no signal of theirs is read": needs.min_references > 0 and not references,
         "membership of references is read, and none are asked for": needs.membership and needs.min_references == 0,
+        f"min_in_references={needs.min_in_references}; give 0 or more": needs.min_in_references < 0,
+        "references that saw a record are asked for, and membership is not read": needs.min_in_references > 0
+        and not needs.membership,
         f"known_folds={needs.known_folds}; give 0, or 3 and more": needs.known_folds < 0 or needs.known_folds in (1, 2),
         f"budget={needs.budget}; give 0 or more": needs.budget < 0,
+        f"features={needs.features}; give 0 or more": needs.features < 0,
         "queries is empty; leave it out, or name the transformed queries": not needs.queries,
     }
     return [complaint for complaint, holds in wrong.items() if holds]
@@ -131,7 +135,12 @@ def check_reads_what_it_declares(attack: Attack) -> None:
     fresh.p_values(evidence)
     unread = sorted(f"{key.source}({key.signal!r}, {key.query!r})" for key in set(world.arrays) - evidence.asked)
     needs = world.needs
-    declared = {"reference_membership": needs.membership, "known": needs.known_folds >= 2, "query": needs.budget > 0}
+    declared = {
+        "reference_membership": needs.membership,
+        "known": needs.known_folds >= 2,
+        "query": needs.budget > 0,
+        "features": needs.features > 0,
+    }
     unread += [name for name, wanted in declared.items() if wanted and name not in evidence.touched]
     require(not unread, f"it declares and never reads {', '.join(unread)}; declare only what is read")
 
@@ -157,6 +166,12 @@ def check_uses_what_it_reads(attack: Attack) -> None:
     }
     if world.membership is not None and "reference_membership" in evidence.touched:
         changed["reference_membership"] = [replace(world, membership=other.membership) for other in others]
+    if world.features is not None and "features" in evidence.touched:
+        changed["features"] = [replace(world, features=other.features) for other in others]
+    if world.population_features is not None and "population_features" in evidence.touched:
+        changed["population_features"] = [
+            replace(world, population_features=other.population_features) for other in others
+        ]
     idle = [name for name, worlds in changed.items() if all(_indifferent(attack, each, before) for each in worlds)]
     require(not idle, f"other numbers in {', '.join(idle)} change nothing; use what is read, or do not declare it")
 
@@ -180,6 +195,8 @@ def check_reads_nothing_else(attack: Attack) -> None:
         fresh.score(evidence)
         fresh.p_values(evidence)
         others = sorted(f"{key.source}({key.signal!r}, {key.query!r})" for key in evidence.asked - set(world.arrays))
+        if world.needs.features <= 0:
+            others += sorted(evidence.touched & {"features", "population_features"})
         require(not others, f"it reads {', '.join(others)} and does not declare it; add it to `needs`")
 
 

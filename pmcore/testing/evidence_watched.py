@@ -7,11 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pmcore.evidence import Evidence, EvidenceKey
-from pmcore.outputs import Array, Floats, Task
+from pmcore.evidence import Evidence, EvidenceKey, LabelQueries
+from pmcore.outputs import Array, Floats, Inputs, Task
 
 K = TypeVar("K")
+
+DIMENSIONS, REACH = 8, 10.0
+"""Numbers in a record of the linear model, and how far each may be moved."""
 
 
 class WatchedArrays(Mapping[K, Array]):
@@ -59,28 +63,34 @@ class OverBudget(Exception):
     """More adaptive queries about a record than were declared."""
 
 
-class Oracle:
+class Oracle(LabelQueries):
     """A linear model that answers labels; what is sent is how far a record is moved, zeros being the record itself.
 
     Parameters
     ----------
     margins : (n,) distance of each record from the boundary; a record moved by v is right while margin + sum(v) /
         sqrt(d) is positive
-    budget : queries about one record, beyond which it refuses; None for any number
+    budget : queries about one record that are allowed
+    limited : whether it refuses more than these
     """
 
-    def __init__(self, task: Task, classes: int, labels: Array, margins: Floats, budget: int | None) -> None:
+    def __init__(self, task: Task, classes: int, labels: Array, margins: Floats, budget: int, *, limited: bool) -> None:
+        self.bounds = {"x": (-REACH, REACH)}
+        self.budget = budget
         self._task = task
         self._classes = classes
         self._labels = labels
         self._margins = margins
-        self._budget = budget
+        self._limited = limited
         self._counts = np.zeros(len(labels), dtype=np.int64)
 
-    def __call__(self, records: Array, inputs: Mapping[str, Array]) -> Array:
+    def inputs(self, records: NDArray[np.intp]) -> Inputs:
+        return {"x": np.zeros((len(records), DIMENSIONS), dtype=np.float32)}
+
+    def __call__(self, records: NDArray[np.intp], inputs: Inputs) -> Array:
         np.add.at(self._counts, records, 1)
-        if self._budget is not None and self._counts.max() > self._budget:
-            raise OverBudget(f"asks {self._counts.max()} times about a record, and declares {self._budget}")
+        if self._limited and self._counts.max(initial=0) > self.budget:
+            raise OverBudget(f"asks {self._counts.max()} times about a record, and declares {self.budget}")
         moves = np.concatenate([np.asarray(array).reshape(len(records), -1) for array in inputs.values()], axis=1)
         right = self._margins[records] + moves.sum(axis=1) / np.sqrt(moves.shape[1]) > 0
         labels = self._labels[records]

@@ -19,6 +19,8 @@ AUDITED, POPULATION, REFERENCES = 200, 150, 8
 LEAK = 2.0
 """How much further a model is from the other classes on a record that it was trained on, in units of its noise."""
 SEED = (20, 24)
+COLUMNS = 4
+"""Numbers that a record of the simulation holds, if as many are read; the first says how easy the record is."""
 
 Rows = NDArray[np.intp]
 
@@ -61,6 +63,7 @@ class World:
     margins : (n,) distance of a record from the decision boundary, for adaptive queries
     membership : (n, r) bool, or None if it is not declared
     folds : (n,) fold of every record, 0 everywhere if the attack knows no members
+    features, population_features : (n, d) and (m, d) what records hold, or None if it is not declared
     seed : what `Evidence.seed` will be
     """
 
@@ -74,6 +77,8 @@ class World:
     margins: Floats
     membership: NDArray[np.bool_] | None
     folds: NDArray[np.int64]
+    features: Floats | None = None
+    population_features: Floats | None = None
     seed: tuple[int, ...] = SEED
 
     def __len__(self) -> int:
@@ -94,6 +99,7 @@ class World:
             margins=self.margins[records],
             membership=None if self.membership is None else self.membership[records],
             folds=self.folds[records],
+            features=_taken(self.features, records),
         )
 
     def take_population(self, records: Rows) -> World:
@@ -103,8 +109,12 @@ class World:
             key: array.take(records, axis=axes[key.source]) if key.source in axes else array
             for key, array in self.arrays.items()
         }
-        labels = None if self.population_labels is None else self.population_labels[records]
-        return replace(self, arrays=arrays, population_labels=labels)
+        return replace(
+            self,
+            arrays=arrays,
+            population_labels=_taken(self.population_labels, records),
+            population_features=_taken(self.population_features, records),
+        )
 
     def take_references(self, models: Rows) -> World:
         """Return the world with these reference models, in this order."""
@@ -131,19 +141,21 @@ class World:
         return WatchedEvidence(
             arrays=watched,
             labels=_own(self.labels, read_only),
-            population_labels=None if self.population_labels is None else _own(self.population_labels, read_only),
+            population_labels=_own_if_any(self.population_labels, read_only),
             lower_is_member=dict(self.lower_is_member),
             task=self.task,
             classes=classes_of(self.task),
             seed=self.seed,
-            reference_membership=None if self.membership is None else _own(self.membership, read_only),
+            reference_membership=_own_if_any(self.membership, read_only),
             known=known,
             query=self._oracle(limited) if self.needs.budget > 0 else None,
+            features=_own_if_any(self.features, read_only),
+            population_features=_own_if_any(self.population_features, read_only),
         )
 
     def _oracle(self, limited: bool) -> Oracle:
-        budget = self.needs.budget if limited else None
-        return Oracle(self.task, classes_of(self.task), self.labels, self.margins, budget)
+        classes = classes_of(self.task)
+        return Oracle(self.task, classes, self.labels, self.margins, self.needs.budget, limited=limited)
 
 
 def make_world(attack: Attack, recipe: Recipe) -> World:
@@ -158,7 +170,9 @@ def make_worlds(attack: Attack, recipe: Recipe, count: int) -> list[World]:
     task = recipe.task or next(iter(tasks_of(signals)), TASKS[0])
     rng = np.random.default_rng(recipe.seed)
     n, m = recipe.audited, recipe.population
-    r = max(recipe.references, needs.min_references * (2 if needs.membership else 1))
+    r = max(recipe.references, needs.min_references)
+    if needs.membership:
+        r = max(r, 2 * needs.min_references, 2 * needs.min_in_references)
     truth = rng.permuted(np.tile(np.arange(n) % 2 == 0, (count, 1)), axis=1)
     labels = _audited_labels(rng, task, truth, recipe.mixed)
     population_labels = simulate_labels(rng, task, count * m)
@@ -187,6 +201,7 @@ def make_worlds(attack: Attack, recipe: Recipe, count: int) -> list[World]:
         if signal is None or signal.direction is not Direction.NEITHER
     }
     reads_population = bool(needs.population or needs.population_references)
+    held, population_held = (_features(recipe, easy, needs.features) for easy in (ease, population_ease))
     return [
         World(
             needs=needs,
@@ -199,6 +214,8 @@ def make_worlds(attack: Attack, recipe: Recipe, count: int) -> list[World]:
             margins=margins[world] + rng.normal(size=n),
             membership=inside[world].T.copy() if needs.membership else None,
             folds=_folds(truth[world], needs.known_folds),
+            features=held[world] if needs.features > 0 else None,
+            population_features=population_held[world] if needs.features > 0 and reads_population else None,
         )
         for world in range(count)
     ]
@@ -213,6 +230,17 @@ def _audited_labels(rng: np.random.Generator, task: Task, truth: NDArray[np.bool
     labels = simulate_labels(rng, task, flat.size, np.array([0.2, 0.3, 0.5]))
     labels[flat] = simulate_labels(rng, task, int(flat.sum()), np.array([0.5, 0.3, 0.2]))
     return labels.reshape(*truth.shape, *labels.shape[1:])
+
+
+def _features(recipe: Recipe, ease: Floats, most: int) -> Floats:
+    """Return what records hold, (count, n, d): how easy each one is, and numbers that say nothing.
+
+    Drawn apart, so that what an attack reads besides changes nothing else of a world.
+    """
+    rng = np.random.default_rng((recipe.seed, ease.shape[1]))
+    held = rng.normal(size=(*ease.shape, max(min(most, COLUMNS), 0)))
+    held[..., :1] = ease[..., None]
+    return held
 
 
 def _repeated(values: Array, models: int) -> Array:
@@ -252,6 +280,14 @@ def _folds(truth: NDArray[np.bool_], folds: int) -> NDArray[np.int64]:
     for side in (truth, ~truth):
         result[side] = np.arange(int(side.sum())) % max(folds, 1)
     return result
+
+
+def _taken(array: Array | None, records: Rows) -> Array | None:
+    return None if array is None else array[records]
+
+
+def _own_if_any(array: Array | None, read_only: bool) -> Array | None:
+    return None if array is None else _own(array, read_only)
 
 
 def _own(array: Array, read_only: bool) -> Array:

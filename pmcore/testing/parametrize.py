@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from pmcore.interfaces import Attack, Model, Reader, Report, Signal
+from pmcore.interfaces import Attack, Model, Reader, Report, Signal, Trainer
 from pmcore.option_docs import describe_options, resolved_options
 from pmcore.testing.attack_checks import ATTACK_CHECKS
 from pmcore.testing.backend_case import BackendExample
@@ -14,6 +14,8 @@ from pmcore.testing.checking import Check, NotApplicable
 from pmcore.testing.reader_checks import READER_CHECKS
 from pmcore.testing.report_checks import REPORT_CHECKS
 from pmcore.testing.signal_checks import SIGNAL_CHECKS
+from pmcore.testing.trainer_case import TrainerCase, trainer_of
+from pmcore.testing.trainer_checks import TRAINER_CHECKS
 
 if TYPE_CHECKING:
     import pytest
@@ -25,11 +27,13 @@ KINDS: tuple[tuple[type[object], tuple[Check[Any], ...]], ...] = (
     (Attack, ATTACK_CHECKS),
     (Report, REPORT_CHECKS),
     (Reader, READER_CHECKS),
+    (Trainer, TRAINER_CHECKS),
+    (TrainerCase, TRAINER_CHECKS),
 )
 
 
 def checks_for(plugin: object) -> tuple[Check[Any], ...]:
-    """Return the checks of a plugin's kind; `plugin` is a class, an instance, or a backend with a model of its own.
+    """Return the checks of a plugin's kind; `plugin` is a class, an instance, a `BackendExample` or a `TrainerCase`.
 
     Raises
     ------
@@ -40,7 +44,7 @@ def checks_for(plugin: object) -> tuple[Check[Any], ...]:
     for kind, checks in KINDS:
         if issubclass(cls, kind):
             return checks
-    kinds = ", ".join(kind.__name__ for kind, _ in KINDS if kind is not BackendExample)
+    kinds = ", ".join(kind.__name__ for kind, _ in KINDS if kind not in (BackendExample, TrainerCase))
     raise TypeError(f"{cls.__name__} derives from none of {kinds} of pmcore.interfaces")
 
 
@@ -52,7 +56,7 @@ def parametrize_with_checks(plugins: Iterable[object]) -> pytest.MarkDecorator:
 
     Parameters
     ----------
-    plugins : instances; classes, which are made with their default options; or a `BackendExample`
+    plugins : instances; classes, which are made with their default options; a `BackendExample` or a `TrainerCase`
 
     Examples
     --------
@@ -83,6 +87,8 @@ def parametrize_with_checks(plugins: Iterable[object]) -> pytest.MarkDecorator:
 
 def _title(plugin: object) -> str:
     """Return the name of a plugin's class, and of its options those that are not the default."""
+    if isinstance(plugin, TrainerCase):
+        plugin = trainer_of(plugin)
     if isinstance(plugin, type):
         return plugin.__name__
     defaults = {option.name: option.default for option in describe_options(type(plugin))}

@@ -100,3 +100,45 @@ def test_weights_in_constant_nodes_are_parameters_and_plain_factors_are_not(tmp_
         node("Clip", ["i", "two"], ["z"]),
     ]
     assert count(tmp_path / "m.onnx", nodes, {"two": np.array(2.0, np.float32)}) == [6, 0, 0]
+
+
+@pytest.mark.parametrize("turned", [False, True], ids=["bias last", "bias first"])
+def test_a_bias_counts_with_the_product_that_it_is_added_to(turned: bool, tmp_path: Path) -> None:
+    operands = ["b", "h"] if turned else ["h", "b"]
+    nodes = [node("MatMul", ["x", "w"], ["h"]), node("Add", operands, ["z"])]
+    assert count(tmp_path / "m.onnx", nodes, {"w": FIRST, "b": np.ones((1, 5), np.float32)}, 5) == [35, 0]
+
+
+def test_a_single_number_is_the_bias_of_a_layer_with_one_output(tmp_path: Path) -> None:
+    nodes = [node("MatMul", ["x", "w"], ["h"]), node("Add", ["h", "b"], ["z"])]
+    assert count(tmp_path / "m.onnx", nodes, {"w": FIRST[:, :1], "b": np.ones(1, np.float32)}, 1) == [7, 0]
+
+
+def test_a_bias_along_the_channels_counts_with_the_convolution(tmp_path: Path) -> None:
+    nodes = [
+        node("Reshape", ["x", "shape"], ["i"]),
+        node("Conv", ["i", "w"], ["h"]),
+        node("Add", ["h", "b"], ["s"]),
+        node("Flatten", ["s"], ["z"]),
+    ]
+    weights = {"shape": np.array([-1, 1, 2, 3]), "w": np.ones((4, 1, 1, 2), np.float32)}
+    expected = {(4, 1, 1): [0, 12, 0, 0], (1, 4, 1, 1): [0, 12, 0, 0], (2, 2): [0, 8, 4, 0]}
+    for shape, counts in expected.items():
+        assert count(tmp_path / "m.onnx", nodes, weights | {"b": np.ones(shape, np.float32)}, 16) == counts
+
+
+@pytest.mark.parametrize(
+    ("nodes", "counts"),
+    [
+        pytest.param([("Gemm", "x w c", "h"), ("Add", "h b", "z")], [35, 5], id="it has a bias already"),
+        pytest.param([("MatMul", "x w", "h"), ("Add", "h b", "s"), ("Mul", "s h", "z")], [30, 5, 0], id="read twice"),
+        pytest.param([("MatMul", "x w", "h"), ("Add", "h t", "z")], [30, 45], id="one for each place"),
+        pytest.param([("MatMul", "x w", "h"), ("Relu", "h", "r"), ("Add", "r b", "z")], [30, 0, 5], id="not at once"),
+    ],
+)
+def test_what_is_no_bias_of_a_product_counts_with_its_sum(
+    nodes: list[tuple[str, str, str]], counts: list[int], tmp_path: Path
+) -> None:
+    made = [node(kind, reads.split(), [makes]) for kind, reads, makes in nodes]
+    weights = {"w": FIRST, "b": np.ones(5, np.float32), "c": FIRST[0], "t": np.ones((9, 5), np.float32)}
+    assert count(tmp_path / "m.onnx", made, weights, 5) == counts

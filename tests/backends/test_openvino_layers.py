@@ -65,12 +65,32 @@ def test_layers_are_listed_in_order_with_shapes_and_parameters(tmp_path: Path) -
     model = load(save_convolutions(tmp_path / "m.xml"))
     layers = model.layers()
     assert [layer.index for layer in layers] == list(range(len(layers)))
-    assert layers[0] == Layer(0, "conv1", "Convolution", (None, 16, 12, 12), 432)
+    assert layers[0] == Layer(0, "conv1", "Convolution", (None, 16, 12, 12), 448)
     assert [layer.kind for layer in layers] == [
         *("Convolution", "Add", "Relu") * 2,
         *("ReduceMean", "MatMul", "Add"),
     ]
     assert sum(layer.parameters for layer in layers) == sum(a.size for a in random_weights().values())
+
+
+def test_a_bias_counts_with_the_product_that_it_is_added_to(tmp_path: Path) -> None:
+    for half in (False, True):
+        layers = load(save_convolutions(tmp_path / f"{half}.xml", half=half)).layers()
+        sums = [layer.parameters for layer in layers if layer.kind == "Add"]
+        products = [layer.parameters for layer in layers if layer.kind in ("Convolution", "MatMul")]
+        assert (sums, products) == ([0, 0, 0], [3 * 16 * 9 + 16, 16 * 24 * 9 + 24, 24 * 5 + 5])
+
+
+def test_what_is_no_bias_of_a_product_counts_with_its_sum(tmp_path: Path) -> None:
+    x = parameter()
+    product = ops.matmul(x, constant(RNG.normal(size=(6, 4)).astype(np.float32)), False, False)
+    added = ops.add(product, constant(RNG.normal(size=(1, 4)).astype(np.float32)))
+    made = ops.multiply(added, product)  # the product is read twice
+    column = ops.reshape(made, constant(np.array([-1, 4, 1])), False)
+    one = ops.matmul(column, constant(RNG.normal(size=(1, 1)).astype(np.float32)), False, False)
+    places = ops.add(one, constant(RNG.normal(size=(4, 1)).astype(np.float32)))
+    layers = load(save(tmp_path / "m.xml", [places], [x])).layers()
+    assert [layer.parameters for layer in layers if layer.kind == "Add"] == [4, 4]
 
 
 @pytest.mark.parametrize("form", ["half", "quantise"])

@@ -13,8 +13,10 @@ from sklearn.metrics import roc_auc_score
 
 from pmcore import Audit, AuditResult
 from pmcore.errors import AuditError, InputError, ModelError
+from pmcore.evidence import PLAIN
+from pmcore.gather import Batching, gather
 from pmcore.reports.json_report import JsonReport
-from pmcore.scoring import make_evidence
+from pmcore.stand import make_evidence, make_stand, target_arrays
 from tests.core.cases import Case, losses, make_case, write_records
 
 
@@ -200,15 +202,13 @@ def test_infinite_answers_are_counted_and_stop_the_audit(case: Case, tmp_path: P
 def test_an_attack_sees_only_what_it_declares_and_not_who_is_a_member(case: Case) -> None:
     audit = case.audit()
     plan = audit.plan()
-    from pmcore.audit import _prepare
-    from pmcore.gather import Batching, gather
-
-    description = _prepare(plan)
-    gathered = {
-        role: gather(plan.model.model, feed, plan.signals_of(role), Batching())
-        for role, feed in plan.roles.feeds.items()
+    model = plan.model.model
+    model.prepare(plan.roles.sample())
+    answers = {
+        (role, PLAIN): gather(model, feed, plan.signals_of(role), Batching()) for role, feed in plan.roles.feeds.items()
     }
-    evidence = make_evidence(plan, plan.attacks[0], gathered, description, plan.roles.evidence_order())
+    stand = make_stand(plan, model.describe(), target_arrays(plan, answers), {}, {})
+    evidence = make_evidence(plan.attacks[0], stand)
     with pytest.raises(AuditError, match="declare"):
         evidence.target("entropy")
     with pytest.raises(ValueError, match="read-only"):

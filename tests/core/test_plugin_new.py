@@ -204,28 +204,28 @@ def test_a_signal_called_none_is_refused() -> None:
 def test_a_package_that_is_installed_is_not_hidden(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "gap_attack.py").write_text("")
+    (tmp_path / "odd_attack.py").write_text("")
     monkeypatch.syspath_prepend(str(tmp_path))
-    ended = run_here(capsys, "plugins", "new", "attack", "gap", "--out", tmp_path / "made")
+    ended = run_here(capsys, "plugins", "new", "attack", "odd", "--out", tmp_path / "made")
     assert ended.code == 2
-    assert f"a package 'gap_attack' is installed: {tmp_path / 'gap_attack.py'}" in ended.err
+    assert f"a package 'odd_attack' is installed: {tmp_path / 'odd_attack.py'}" in ended.err
 
 
 def test_a_distribution_that_is_installed_is_not_replaced(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    metadata = tmp_path / "gap_attack-3.0.dist-info"
+    metadata = tmp_path / "odd_attack-3.0.dist-info"
     metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: gap-attack\nVersion: 3.0\n")
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: odd-attack\nVersion: 3.0\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    ended = run_here(capsys, "plugins", "new", "attack", "gap", "--out", tmp_path / "made")
+    ended = run_here(capsys, "plugins", "new", "attack", "odd", "--out", tmp_path / "made")
     assert ended.code == 2
-    assert "gap-attack 3.0 is installed" in ended.err
+    assert "odd-attack 3.0 is installed" in ended.err
 
 
 def test_a_folder_that_holds_something_is_left_alone(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("kept")
-    ended = run_here(capsys, "plugins", "new", "attack", "gap", "--out", tmp_path)
+    ended = run_here(capsys, "plugins", "new", "attack", "odd", "--out", tmp_path)
     assert ended.code == 2
     assert "is not empty; choose another --out" in ended.err
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
 
+import numpy as np
 import pytest
+from numpy_backend import NumpyModel
 
-from pmcore.installed import EVERY_PLUGIN, GroupName, list_plugins
+from pmcore.installed import EVERY_PLUGIN, GROUPS, GroupName, list_plugins
 from pmcore.testing.backend_case import make_network
 from pmcore.testing.backend_checks import BACKEND_CHECKS
 from pmcore.testing.reader_checks import READER_CHECKS
 from pmcore.testing.report_checks import REPORT_CHECKS
+from pmcore.testing.trainer_checks import TRAINER_CHECKS
 from tests.core.command import run_apart, run_here, run_on_terminal
 from tests.core.planted_backends import GoodModel
 
 PLUGINS = """
     from dataclasses import dataclass
 
-    from pmcore.interfaces import Trainer
     from tests.core.planted_backends import GoodModel, ReadsOnly
     from tests.core.planted_reports import GoodReport
+    from tests.core.planted_trainers import GoodTrainer
 
 
     @dataclass(frozen=True)
@@ -48,11 +52,11 @@ PLUGINS = """
             return super().figure(figure)
 
 
-    class NoTrainer(Trainer):
-        '''A trainer that trains nothing.'''
+    class FarTrainer(GoodTrainer):
+        '''A trainer whose framework is not installed.'''
 
-        def train(self, target, inputs, labels, seed, out):
-            return target
+        def obstacle(self, task):
+            import framework_that_nobody_made
 
 
     class NeedsFramework(GoodModel):
@@ -72,7 +76,8 @@ ENTRY_POINTS = """
     planted-reader-only = planted_distribution:ReadsOnly
     planted-far = planted_distribution:NeedsFramework
     [pmcore.trainers]
-    planted-trainer = planted_distribution:NoTrainer
+    planted-trainer = planted_distribution:GoodTrainer
+    planted-far-trainer = planted_distribution:FarTrainer
 """
 
 
@@ -171,6 +176,18 @@ def test_a_backend_that_cannot_write_is_checked_on_the_model_that_is_given(check
     assert out.splitlines()[-1] == f"{len(BACKEND_CHECKS)} checks: {len(BACKEND_CHECKS) - 9} passed, 9 not applicable"
 
 
+def test_a_trainer_is_checked_on_a_target_that_is_written_or_given(check: Run, installed: Path) -> None:
+    code, out, err = check("planted-trainer")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[0] == "planted-trainer   trainer of planted-distribution 1.0"
+    assert out.splitlines()[-1] == f"{len(TRAINER_CHECKS)} checks: {len(TRAINER_CHECKS)} passed"
+    NumpyModel.write_dense(installed / "net.npz", [np.eye(5, 4, dtype=np.float32)], [np.zeros(4, np.float32)])
+    code, out, err = check("planted-trainer:learning_rate=0.2", "--model", installed / "net.npz")
+    assert (code, err) == (0, "")
+    assert "the target was given, and none with other weights" in " ".join(out.split())
+    assert out.splitlines()[-1] == f"{len(TRAINER_CHECKS)} checks: {len(TRAINER_CHECKS) - 1} passed, 1 not applicable"
+
+
 @pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
@@ -181,8 +198,11 @@ def test_a_backend_that_cannot_write_is_checked_on_the_model_that_is_given(check
         (["planted-note:frank=perhaps"], "option frank='perhaps': expected bool"),
         (["planted-plain:device=cpu"], "is checked with its default options - leave out device"),
         (["planted-plain", "--model", "no-such.plain"], "no-such.plain: no such file"),
-        (["csv", "--model", "model.onnx"], "'csv' is no backend - leave out --model"),
-        (["planted-trainer"], "there are no checks for trainers, such as 'planted-trainer'"),
+        (["csv", "--model", "model.onnx"], "'csv' is no backend or trainer - leave out --model"),
+        (["planted-trainer", "--model", "no-such.npz"], "no-such.npz: no such file"),
+        (["planted-trainer", "--model", __file__], "no backend recognises this file"),
+        (["planted-far-trainer"], "needs framework_that_nobody_made; try: pip install framework_that_nobody_made"),
+        (["command"], "trainer 'command': option run (str) has no default; give run=VALUE"),
         (["planted-far"], "needs framework_that_nobody_made; try: pip install framework_that_nobody_made"),
     ],
 )
@@ -193,19 +213,21 @@ def test_what_cannot_be_checked_is_one_line_and_exit_code_2(check: Run, argument
     assert complaint in err
 
 
-GROUPS_WITH_CHECKS: tuple[GroupName, ...] = ("backends", "signals", "attacks", "reports", "readers")
 BUILT_IN = [
-    (group, plugin.name)
-    for group in GROUPS_WITH_CHECKS
-    for plugin in list_plugins(group, EVERY_PLUGIN)
-    if not plugin.third_party
+    (group, plugin.name) for group in GROUPS for plugin in list_plugins(group, EVERY_PLUGIN) if not plugin.third_party
 ]
+GIVEN = {
+    ("trainers", "command"): f"run={sys.executable} {Path(__file__).with_name('train_softmax.py')},suffix=.npz",
+    ("trainers", "torch"): "factory=tests.core.planted_trainers:network",
+}
+"""Options of the plugins that can do nothing without."""
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("group", "name"), BUILT_IN)
-def test_the_built_in_plugins_keep_every_promise(group: str, name: str) -> None:
-    ended = run_apart("plugins", "check", name, "--group", group, "--json")
+def test_the_built_in_plugins_keep_every_promise(group: GroupName, name: str) -> None:
+    options = GIVEN.get((group, name))
+    ended = run_apart("plugins", "check", f"{name}:{options}" if options else name, "--group", group, "--json")
     failed = [each["detail"] for p in json.loads(ended.out) for each in p["checks"] if each["verdict"] == "FAILED"]
     assert (ended.code, failed, ended.err) == (0, [], "")
 

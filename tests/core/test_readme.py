@@ -81,7 +81,7 @@ def test_the_audit_file_is_valid() -> None:
 
 def test_the_plugin_in_ten_lines_is_found_and_audits(tmp_path: Path) -> None:
     as_in_the_readme(tmp_path)
-    (plugin,) = [block for block in blocks("python") if "GapAttack" in block]
+    (plugin,) = [block for block in blocks("python") if "SureAttack" in block]
     assert len([line for line in plugin.splitlines() if line.strip()]) <= 10
     (entry_points,) = blocks("ini")
     (tmp_path / "my_attack.py").write_text(plugin)
@@ -90,7 +90,7 @@ def test_the_plugin_in_ten_lines_is_found_and_audits(tmp_path: Path) -> None:
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: my-attack\nVersion: 1.0\n")
     registered = entry_points.replace("[options.entry_points]\n", "").replace("pmcore.attacks =", "[pmcore.attacks]")
     (metadata / "entry_points.txt").write_text("\n".join(line.strip() for line in registered.splitlines()))
-    command = "audit model.onnx --members train.npz --non-members test.npz --attack gap"
+    command = "audit model.onnx --members train.npz --non-members test.npz --attack sure"
     done = subprocess.run(
         [sys.executable, "-c", "from pmcore.cli import main; main()", *command.split()],
         cwd=tmp_path,
@@ -100,8 +100,8 @@ def test_the_plugin_in_ten_lines_is_found_and_audits(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "gap" in done.stdout
-    assert "label only" in done.stdout
+    assert "sure" in done.stdout
+    assert "scores" in done.stdout
 
 
 @pytest.mark.parametrize("name", re.findall(r"\]\(((?!http)[^)]+)\)", README))
