@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmcore.data import Digests, Progress, Records, Role
+from pmcore.draws import mixed
 from pmcore.errors import InputError
 from pmcore.mapped import take
 from pmcore.outputs import Array
@@ -157,8 +158,8 @@ def split_population(nonmembers: Records, share: float, seed: int) -> Split:
     InputError
         Too few records to have some on both sides.
     """
-    seeded = _mixed(np.array([seed % 2**64], dtype=np.uint64))
-    keys = _mixed(nonmembers.digests[:, 0] ^ seeded)
+    seeded = mixed(np.array([seed % 2**64], dtype=np.uint64))
+    keys = mixed(nonmembers.digests[:, 0] ^ seeded)
     labels = nonmembers.labels
     classes = labels if labels.ndim == 1 and labels.dtype.kind in "bui" else np.zeros(len(labels), np.int8)
     order = np.lexsort((keys, classes))
@@ -174,15 +175,6 @@ def split_population(nonmembers: Records, share: float, seed: int) -> Split:
         )
     population = replace(nonmembers.select(np.flatnonzero(chosen)), role=Role.POPULATION)
     return Split(nonmembers.select(np.flatnonzero(~chosen)), population)
-
-
-def _mixed(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Return splitmix64 of each key: a bijection whose output looks random (Steele, Lea, Flood 2014)."""
-    mixed = keys + np.uint64(0x9E3779B97F4A7C15)
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
-    result: NDArray[np.uint64] = mixed ^ (mixed >> np.uint64(31))
-    return result
 
 
 def _common(types: Sequence[Type]) -> Type:

@@ -29,7 +29,7 @@ def keys_of(digests: Keys, number: int) -> Keys:
 
 def derived(keys: Keys, numbers: Keys) -> Keys:
     """Return keys that depend on both, of the shape that they are broadcast to."""
-    return _mixed(keys ^ _mixed(numbers))
+    return mixed(keys ^ mixed(numbers))
 
 
 def gaussians(keys: Keys, count: int) -> NDArray[np.float32]:
@@ -51,19 +51,19 @@ def uniforms(keys: Keys, count: int) -> NDArray[np.float32]:
     return (places.astype(np.float32) + np.float32(0.5)) / np.float32(_LEVELS)
 
 
+def mixed(keys: Keys) -> Keys:
+    """Return splitmix64 of each key: a bijection whose output looks random (Steele, Lea, Flood 2014)."""
+    bits = keys + _STEP
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        bits ^= bits >> np.uint64(shift)
+        bits *= np.uint64(factor)
+    bits ^= bits >> np.uint64(31)
+    return bits
+
+
 def _bits(keys: Keys, words: int) -> Keys:
     """Return the first words of the sequence that splitmix64 starts from each key, (..., words), low byte first."""
-    return _mixed(keys[..., None] + _STEP * np.arange(words, dtype=np.uint64)).astype("<u8", copy=False)
-
-
-def _mixed(keys: Keys) -> Keys:
-    """Return splitmix64 of each key: a bijection whose output looks random (Steele, Lea, Flood 2014)."""
-    mixed = keys + _STEP
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        mixed ^= mixed >> np.uint64(shift)
-        mixed *= np.uint64(factor)
-    mixed ^= mixed >> np.uint64(31)
-    return mixed
+    return mixed(keys[..., None] + _STEP * np.arange(words, dtype=np.uint64)).astype("<u8", copy=False)
 
 
 @lru_cache(maxsize=1)

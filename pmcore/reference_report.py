@@ -99,5 +99,7 @@ def _origin(found: ReferenceSet) -> str:
         return "brought by the owner"
     trainer, epochs = found.manifest.trainer.name, found.manifest.epochs
     how = "until they knew their records as the model does" if epochs is None else f"for {count(epochs)} epochs"
+    if all(part.epochs is None for part in found.manifest.models):
+        how = "as long as the model's own settings say"
     which = "half of the pool each" if found.manifest.assign == "in-out" else "population records alone"
     return f"trained by pmcore's trainer {trainer!r} on {which}, {how}"

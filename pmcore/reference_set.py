@@ -13,16 +13,17 @@ from pmcore.backend import LoadedModel, Loading, load_model, loading_from
 from pmcore.checksums import files_sha256
 from pmcore.data import Role
 from pmcore.digests import digest
-from pmcore.errors import Complaints, InputError
+from pmcore.errors import Complaints, InputError, UntrustedError
 from pmcore.feed import Feed
 from pmcore.installed import PluginPolicy
 from pmcore.interfaces import ModelDescription
 from pmcore.means import Coverage
 from pmcore.numerals import count
 from pmcore.recorded import RecordedAnswers, is_recording, read_recorded
-from pmcore.reference_manifest import MEMBERSHIP, Manifest, MembershipTable, read_manifest, read_membership
+from pmcore.reference_manifest import MANIFEST, MEMBERSHIP, Manifest, MembershipTable, read_manifest, read_membership
 from pmcore.roles import Roles
 from pmcore.settings import AuditSettings
+from pmcore.trust import vouched
 
 AUDITED = (Role.MEMBERS, Role.NONMEMBERS)
 
@@ -113,12 +114,15 @@ def read_references(settings: AuditSettings) -> ReferenceSet | None:
         They are missing or damaged, or the membership file does not fit them.
     """
     if not settings.references:
-        if settings.reference_membership is not None:
-            raise InputError("reference_membership: there are no references - give some with --references")
+        for key in ("reference_membership", "trust_references"):
+            if getattr(settings, key) is not None:
+                raise InputError(f"{key}: there are no references - give some with --references")
         return None
     first = Path(settings.references[0])
     if len(settings.references) == 1 and first.is_dir():
         return _from_folder(first, settings)
+    if settings.trust_references is not None:
+        raise InputError("trust_references: is for a folder with a references.json - leave it out, or give that folder")
     table = None
     if settings.reference_membership is not None:
         table = read_membership(Path(settings.reference_membership))
@@ -151,7 +155,16 @@ def check_references(found: ReferenceSet, target: LoadedModel, policy: PluginPol
     of_target = target.model.describe()
     for file in found.files:
         with complaints.collect():
-            loaded = file.load(policy)
+            try:
+                loaded = file.load(policy)
+            except UntrustedError as error:
+                if found.manifest is None:
+                    raise
+                reason = str(error).partition("; ")[0]
+                listed = files_sha256([Path(found.path) / MANIFEST])
+                raise UntrustedError(
+                    f"{reason}; if you made the references yourself, allow them with --trust-references sha256:{listed}"
+                ) from None
             try:
                 if loaded.sha256 is not None and loaded.sha256 == target.sha256:
                     raise InputError(
@@ -161,6 +174,8 @@ def check_references(found: ReferenceSet, target: LoadedModel, policy: PluginPol
                 check_description(loaded.model.describe(), of_target, str(file.path))
             finally:
                 loaded.model.close()
+    if found.manifest is not None and any(isinstance(error, UntrustedError) for error in complaints.errors):
+        raise next(error for error in complaints.errors if isinstance(error, UntrustedError))
     complaints.raise_any()
     if found.recorded is not None:
         found.recorded.check(of_target)
@@ -283,6 +298,7 @@ def _from_folder(folder: Path, settings: AuditSettings) -> ReferenceSet:
         raise InputError(f"{folder / MEMBERSHIP}: is not the one that the manifest names - make the references anew")
     if table.digests is None or table.membership.shape[1] != len(manifest.models):
         raise InputError(f"{folder / MEMBERSHIP}: does not fit the {len(manifest.models)} models - make them anew")
+    trusted = vouched([folder / MANIFEST], settings.trust_references)
     own = loading_from(settings)
     files = []
     for part in manifest.models:
@@ -291,7 +307,10 @@ def _from_folder(folder: Path, settings: AuditSettings) -> ReferenceSet:
             raise InputError(f"{folder}: {part.file}: leads out of the folder - make the references anew")
         if not path.exists():
             raise InputError(f"{path}: is missing - go on with `pmcore references --resume`")
-        files.append(ReferenceFile(path, part.file, loading_of(settings.model, own, path, part.loading)))
+        loading = loading_of(settings.model, own, path, part.loading)
+        # who vouches for the list vouches for the very files that it names
+        loading = replace(loading, trust_model=f"sha256:{part.sha256}") if trusted else loading
+        files.append(ReferenceFile(path, part.file, loading))
     return ReferenceSet(str(folder), tuple(files), None, table, manifest)
 
 

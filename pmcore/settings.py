@@ -40,6 +40,9 @@ class AuditSettings(BaseModel):
     reference_membership: str | None = Field(
         None, min_length=1, description="which records trained which reference, where the references do not tell"
     )
+    trust_references: str | None = Field(
+        None, description="sha256:… of the references.json whose models may run code of their own when they are loaded"
+    )
     game: Literal["model", "algorithm", "record"] = Field(
         "model", description="whose leakage is measured: this model's, the algorithm's, or that of single records"
     )

@@ -16,7 +16,7 @@ from pmcore_labelonly.hopskipjump import AT_ONCE, boundary_distances
 from pmcore_labelonly.moved import Group, flat, keys_of_rows
 from pmcore_labelonly.starts import TRIES, in_groups, noise_starts, peer_starts, peers_among
 
-LEAST_BUDGET = 50
+LEAST_BUDGET = 100
 VALUES = 2**22 // AT_ONCE
 """Numbers of records that are moved at a time, each in several directions."""
 
@@ -35,14 +35,15 @@ class BoundaryAttack(Attack):
     label is wrong, and searches again; the nearest point that was found stays. No point leaves the range that the
     input has in the audited records. Where values are 0 and 1, x' may lie between.
 
-    The start is the first of 20 points of uniform noise with another label; where there is none, the nearest of up to
-    256 audited records that the model labels rightly, and otherwise than y; where that is lacking too, the score is
-    the largest distance that there is within the range. What a record draws depends on its numbers and the seed alone.
-    Of a model with several labels per record the whole set counts, as for `correctness`.
+    The start is that of up to 4 points of uniform noise with another label, among at most 20, on whose way the boundary
+    is nearest; where there is none, the nearest of up to 256 audited records that the model labels rightly, and
+    otherwise than y; where that is lacking too, the score is the largest distance that the range allows. What a record
+    draws depends on its numbers and the seed alone. Of a model with several labels per record the whole set counts, as
+    for `correctness`.
 
     Parameters
     ----------
-    budget : queries per record, 50 or more; never exceeded
+    budget : queries per record, 100 or more; never exceeded
     norm : of the distance: 2 or inf
     samples : B, the directions of the first round (the paper takes 100, with budgets of many thousand)
 
@@ -85,7 +86,7 @@ class BoundaryAttack(Attack):
         for records in in_groups(right, size):
             group = Group(query, records, evidence.labels, self.budget)
             keys = self._keys(group, seed)
-            starts = noise_starts(group, keys)
+            starts = noise_starts(group, keys, self.norm)
             scores[records] = boundary_distances(group, starts, keys, self.norm, self.samples)
         stuck = np.flatnonzero(np.isinf(scores))
         peers = peers_among(query, right, evidence.labels, size) if len(stuck) else None

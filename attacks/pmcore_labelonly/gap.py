@@ -40,4 +40,5 @@ class GapAttack(Attack):
 
     def score(self, evidence: Evidence) -> Floats:
         """Return 1.0 or 0.0, shape (n,)."""
-        return (evidence.target(CORRECTNESS) == 1.0).astype(np.float64)
+        right: Floats = (evidence.target(CORRECTNESS) == 1.0).astype(np.float64)
+        return right

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pmcore.draws import Keys, derived, gaussians
 from pmcore.interfaces import Array, Floats
 from pmcore_labelonly.moved import Group, Rows, lengths
+from pmcore_labelonly.search import searched
 from pmcore_labelonly.starts import Starts
 
 AT_ONCE = 16
@@ -26,6 +27,9 @@ SHORTENED = 8
 """Times that a step which leads back to the right label is halved before it is given up."""
 LAST_HALVINGS = 6
 """Of a last search, in the outermost sixteenth of the distance, for which there may be queries left."""
+
+LEAST = 1e-30
+"""A distance that counts as none: the radius of directions would vanish in float32."""
 
 
 def boundary_distances(group: Group, starts: Starts, keys: Keys, norm: float, samples: int) -> Floats:
@@ -40,7 +44,7 @@ def boundary_distances(group: Group, starts: Starts, keys: Keys, norm: float, sa
     halvings = halvings_for(group.origin.shape[1])
     reached, distances = starts.points.copy(), np.full(len(group), np.inf)
     rows = np.flatnonzero(starts.found)
-    reached[rows] = _searched(group, rows, reached[rows], norm, halvings)
+    reached[rows] = searched(group, rows, reached[rows], norm, halvings)
     distances[rows] = lengths(reached[rows] - group.origin[rows], norm)
     for turn in range(1, int(group.left.max(initial=0)) + 1):
         count = int(samples * math.sqrt(turn))
@@ -50,17 +54,17 @@ def boundary_distances(group: Group, starts: Starts, keys: Keys, norm: float, sa
         normals = _normals(group, rows, reached[rows], derived(keys[rows], np.array([turn], dtype=np.uint64)), count)
         directions = np.sign(normals) if norm == math.inf else normals
         stepped = _stepped(group, rows, reached[rows], directions, distances[rows] / math.sqrt(turn), halvings)
-        ends = _searched(group, stepped.rows, stepped.points, norm, halvings)
+        ends = searched(group, stepped.rows, stepped.points, norm, halvings)
         _keep_nearer(group, stepped.rows, ends, reached, distances, norm)
     rows = np.flatnonzero((group.left >= LAST_HALVINGS) & _may_fall(distances))
-    ends = _searched(group, rows, reached[rows], norm, LAST_HALVINGS, right=15 / 16)
+    ends = searched(group, rows, reached[rows], norm, LAST_HALVINGS, right=15 / 16)
     _keep_nearer(group, rows, ends, reached, distances, norm)
     return distances
 
 
 def _may_fall(distances: Floats) -> NDArray[np.bool_]:
     """Return which records have a start, and are not on the boundary themselves, (g,)."""
-    return np.isfinite(distances) & (distances > 0.0)
+    return np.isfinite(distances) & (distances > LEAST)
 
 
 def _keep_nearer(group: Group, rows: Rows, ends: Array, reached: Array, distances: Floats, norm: float) -> None:
@@ -76,33 +80,6 @@ def halvings_for(width: int) -> int:
     What it leaves open must be little beside the radius along any one axis, or all directions end on one side.
     """
     return max(FEWEST_HALVINGS, math.ceil(math.log2(SHARPNESS * math.sqrt(width))))
-
-
-def _searched(group: Group, rows: Rows, ends: Array, norm: float, halvings: int, right: float = 0.0) -> Array:
-    """Return the points with a wrong label nearest to their records on the way from these to `ends`, (b, d).
-
-    Parameters
-    ----------
-    ends : (b, d) points with a wrong label
-    right : the share of the way up to which labels are held to be right
-    """
-    inner, outer = np.full(len(rows), right), np.ones(len(rows))
-    for _ in range(halvings):
-        middle = (inner + outer) / 2.0
-        wrong = group.is_wrong(rows, _between(group.origin[rows], ends, middle, norm))
-        inner, outer = np.where(wrong, inner, middle), np.where(wrong, middle, outer)
-    return _between(group.origin[rows], ends, outer, norm)
-
-
-def _between(origin: Array, ends: Array, shares: Floats, norm: float) -> Array:
-    """Return the points at a share of the distance: on the line, or in the largest norm on the face of a smaller cube."""
-    parts = shares.astype(origin.dtype)[:, None]
-    if norm == math.inf:
-        reach = parts * np.abs(ends - origin).max(axis=1, keepdims=True)
-        inside: Array = np.clip(ends, origin - reach, origin + reach)
-        return inside
-    on_line: Array = origin + parts * (ends - origin)
-    return on_line
 
 
 def _normals(group: Group, rows: Rows, points: Array, keys: Keys, count: int) -> Array:

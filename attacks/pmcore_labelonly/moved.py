@@ -59,6 +59,8 @@ class Group:
         rows : (b,) in [0, g)
         points : (b, d)
         """
+        if not len(rows):
+            return np.zeros(0, dtype=np.bool_)
         np.subtract.at(self.left, rows, 1)
         columns = np.split(points, self._cuts, axis=1)
         moved = {

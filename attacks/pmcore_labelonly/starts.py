@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 from pmcore.draws import Keys, derived, uniforms
 from pmcore.interfaces import Array, LabelQueries
 from pmcore_labelonly.moved import Group, Rows, flat, keys_of_rows, lengths
+from pmcore_labelonly.search import searched
 
 TRIES = 20
 """Points of noise that are tried for each record, at the most."""
+STARTS, ROUGHLY = 4, 4
+"""Points of noise with a wrong label that are compared, and halvings of the search for the boundary on the way."""
 MOST_PEERS = 256
 VALUES = 2**24
 """Numbers of peers that are held at a time; of large records there are fewer peers."""
@@ -33,26 +36,32 @@ class Starts:
     found: NDArray[np.bool_]
 
 
-def noise_starts(group: Group, keys: Keys) -> Starts:
-    """Return the first of some points, spread evenly over the bounds, that the model labels wrongly.
+def noise_starts(group: Group, keys: Keys, norm: float) -> Starts:
+    """Return, of some points of noise that the model labels wrongly, the one on whose way the boundary is nearest.
 
     Parameters
     ----------
     keys : (g,) what each record draws from
+    norm : 2 or inf
     """
     points = group.origin.copy()
-    found = np.zeros(len(group), dtype=np.bool_)
-    span = group.high - group.low
+    distances = np.full(len(group), np.inf)
+    wanted = np.full(len(group), STARTS)
     for turn in range(TRIES):
-        rows = np.flatnonzero(~found)
+        rows = np.flatnonzero(wanted)
         if not len(rows):
             break
         drawn = uniforms(derived(keys[rows], np.array([turn], dtype=np.uint64)), points.shape[1])
-        tried = group.inside(group.low + drawn.astype(points.dtype, copy=False) * span)
+        noise = drawn.astype(points.dtype, copy=False)
+        tried = group.inside(group.low + noise * (group.high - group.low))
         wrong = group.is_wrong(rows, tried)
-        points[rows[wrong]] = tried[wrong]
-        found[rows[wrong]] = True
-    return Starts(points, found)
+        rows, ends = rows[wrong], tried[wrong]
+        ends = searched(group, rows, ends, norm, ROUGHLY)
+        found = lengths(ends - group.origin[rows], norm)
+        nearer = found < distances[rows]
+        points[rows[nearer]], distances[rows[nearer]] = ends[nearer], found[nearer]
+        wanted[rows] -= 1
+    return Starts(points, np.isfinite(distances))
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,6 +15,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 click.rich_click.MAX_WIDTH = 100
 _INPUT_FLAGS = ["--scale", "--mean", "--std", "--layout", "--dtype", "--flatten"]
 _MODEL_FLAGS = ["--output", "--task", "--model-class", "--trust-model"]
+_REFERENCE_FLAGS = ["--references", "--reference-membership", "--trust-references", "--game"]
 _GENERAL_FLAGS = ["--no-third-party", "--debug", "--help"]
 
 click.rich_click.OPTION_GROUPS = {
@@ -33,7 +34,10 @@ click.rich_click.OPTION_GROUPS = {
         },
         {"name": "Inputs, as the model wants them", "options": [*_INPUT_FLAGS, "--expected-accuracy"]},
         {"name": "Attacks", "options": ["--attack", "--layers", "--fpr", "--seed"]},
-        {"name": "Reference models", "options": ["--references", "--reference-membership", "--game"]},
+        {
+            "name": "Reference models",
+            "options": ["--references", "--reference-membership", "--trust-references", "--game"],
+        },
         {
             "name": "Model",
             "options": ["--backend", "--device", "--precision", "--threads", "--batch-size", *_MODEL_FLAGS],
@@ -125,6 +129,11 @@ _REFERENCES = (
         metavar="FILE",
         help="Which record trained which reference: 0 and 1, a row per record (members, then non-members) and a column "
         "per reference (.npy, .npz). Default: what the references themselves tell, else none did.",
+    ),
+    click.option(
+        "--trust-references",
+        metavar="sha256:…",
+        help="Vouch for references.json, and so for each model that it names, which may run code when it is loaded.",
     ),
     click.option(
         "--game",

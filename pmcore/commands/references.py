@@ -71,6 +71,6 @@ def command(*, quiet: bool, **given: Any) -> int:
             raise
         raise Interrupted("interrupted - go on with --resume") from None
     if not quiet:
-        for line in summary(trained.out, trained.manifest, trained.already):
+        for line in summary(trained.out, trained.manifest, trained.already, settings.trust_model is not None):
             echo(line)
     return int(ExitCode.DONE)

@@ -6,11 +6,12 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pmcore.backend import load_model, loading_from
+from pmcore.backend import Loading, load_model, loading_from
 from pmcore.data import Progress
 from pmcore.errors import ModelError
 from pmcore.feed import Feed
@@ -82,9 +83,7 @@ def finish(parts: Finishing, pool: Pool, membership: NDArray[np.bool_], progress
 def _measured(parts: Finishing, index: int, facts: Facts, pool: Pool, inside: NDArray[np.bool_]) -> ReferencePart:
     path = parts.folder.out / facts.file
     try:
-        loaded = load_model(
-            str(path), parts.policy, loading_of(parts.settings.model, loading_from(parts.settings), path, facts.loading)
-        )
+        loaded = load_model(str(path), parts.policy, _loading(parts.settings, path, facts))
         try:
             with answerable(loaded.plugin):
                 loaded.model.prepare(pool.feeds[pool.files[0]].sample())
@@ -105,6 +104,12 @@ def _measured(parts: Finishing, index: int, facts: Facts, pool: Pool, inside: ND
         accuracy_out=_accuracy(unknown),
         loading=facts.loading,
     )
+
+
+def _loading(settings: ReferenceSettings, path: Path, facts: Facts) -> Loading:
+    """Return how a reference is loaded; who vouched for the target vouches for what was just made of it."""
+    loading = loading_of(settings.model, loading_from(settings), path, facts.loading)
+    return loading if settings.trust_model is None else replace(loading, trust_model=f"sha256:{facts.sha256}")
 
 
 def _part(pool: Pool, chosen: NDArray[np.bool_]) -> Iterator[Feed]:

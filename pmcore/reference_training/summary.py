@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pmcore.reference_manifest import Manifest
+from pmcore.checksums import files_sha256
+from pmcore.reference_manifest import MANIFEST, Manifest
 
 SHOWN = 16
 """References that are shown one by one."""
@@ -13,12 +14,13 @@ LIKE = 0.05
 """How far the accuracy of a reference may be from the target's."""
 
 
-def summary(out: Path, manifest: Manifest, already: int) -> Iterator[str]:
+def summary(out: Path, manifest: Manifest, already: int, trusted: bool = False) -> Iterator[str]:
     """Yield the lines that are printed of a finished set.
 
     Parameters
     ----------
     already : how many of the references had been finished before
+    trusted : whether somebody vouched for the target, so that an audit needs the same for the references
     """
     models, target = manifest.models, manifest.target
     if already == len(models):
@@ -39,6 +41,8 @@ def summary(out: Path, manifest: Manifest, already: int) -> Iterator[str]:
             yield _row(f"references, {name}", _ranked(own, place), _ranked(others, place), None)
     yield from _warnings("their own records", target.accuracy_members, own)
     yield from _warnings("others", target.accuracy_others, others)
+    if trusted:
+        yield f"to audit with   --trust-references sha256:{files_sha256([out / MANIFEST])}"
 
 
 def _warnings(what: str, wanted: float | None, reached: Sequence[float | None]) -> Iterator[str]:

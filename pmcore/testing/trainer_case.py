@@ -100,7 +100,7 @@ class Bench:
         return TrainingJob(index, self.rows if rows is None else rows, seed, out)
 
     def variant(self, **changes: Any) -> TrainingTask:
-        """Return the task with arrays of its own, and with changes: what a trainer does to it concerns no other check."""
+        """Return the task with changes, and arrays of its own: what is done to them concerns no other check."""
         inputs = {name: np.array(array) for name, array in self.task.inputs.items()}
         return replace(self.task, **{"inputs": inputs, "labels": np.array(self.task.labels), **changes})
 

@@ -1,4 +1,4 @@
-"""The boundary attack against distances that are known: linear models, nearest neighbours; and its budget, to the query."""
+"""The boundary attack against known distances, of linear models and nearest neighbours, and its budget to the query."""
 
 from __future__ import annotations
 
@@ -78,66 +78,84 @@ def attacked(
     return Found(attack.score(Evidence(signals, labels, query=answers)), answers.spent)
 
 
-def logits(inputs: Inputs) -> Floats:
-    """Return class scores, added up in the same order for any number of records."""
-    scores: Floats = OFFSETS + sum(inputs["x"][:, [i]] * WEIGHTS[i] for i in range(6))
-    return scores
+@dataclass(frozen=True)
+class Linear:
+    """A linear softmax model of the first few classes."""
+
+    classes: int = 4
+
+    def __call__(self, inputs: Inputs) -> Array:
+        labels: Array = self.logits(inputs["x"]).argmax(axis=1)
+        return labels
+
+    def logits(self, x: Array) -> Floats:
+        """Return class scores, added up in the same order for any number of records."""
+        scores: Floats = (OFFSETS + sum(x[:, [i]] * WEIGHTS[i] for i in range(6)))[:, : self.classes]
+        return scores
+
+    def distances(self, records: Array, norm: float) -> Floats:
+        """Return how far each record is from the nearest class that is not its own: from one of some planes."""
+        scores = self.logits(records)
+        weights = WEIGHTS.T[: self.classes]
+        sizes = np.linalg.norm(
+            weights[scores.argmax(axis=1)][:, None] - weights, ord=1 if norm == np.inf else 2, axis=2
+        )
+        gaps = scores.max(axis=1)[:, None] - scores
+        nearest: Floats = np.divide(gaps, sizes, out=np.full_like(scores, np.inf), where=sizes > 0).min(axis=1)
+        return nearest
 
 
-def linear(inputs: Inputs) -> Array:
-    labels: Array = logits(inputs).argmax(axis=1)
-    return labels
+linear = Linear()
 
 
-def exact(records: Array, norm: float) -> Floats:
-    """Return the distance of each record from the nearest class that is not its own: that of one of some planes."""
-    scores = logits({"x": records})
-    own = scores.argmax(axis=1)
-    steps = WEIGHTS.T[own][:, None] - WEIGHTS.T
-    sizes = np.linalg.norm(steps, ord=1 if norm == np.inf else 2, axis=2)
-    gaps = np.divide(scores.max(axis=1)[:, None] - scores, sizes, out=np.full_like(scores, np.inf), where=sizes > 0)
-    nearest: Floats = gaps.min(axis=1)
-    return nearest
-
-
-@pytest.mark.parametrize(("norm", "near"), [(2.0, 0.02), (np.inf, 0.05)])
-def test_distances_from_the_boundary_of_a_linear_model_come_out(norm: float, near: float) -> None:
-    found = attacked(BoundaryAttack(budget=1_000, norm=norm), {"x": RECORDS}, linear({"x": RECORDS}), linear)
-    ratios = found.scores / exact(RECORDS, norm)
+@pytest.mark.parametrize("norm", [2.0, np.inf])
+def test_the_distance_from_a_plane_comes_out(norm: float) -> None:
+    model = Linear(classes=2)
+    found = attacked(BoundaryAttack(1_000, norm), {"x": RECORDS}, model({"x": RECORDS}), model).scores
+    ratios = found / model.distances(RECORDS, norm)
     assert ratios.min() >= 1.0 - 1e-3
-    assert np.median(ratios) <= 1.0 + near
-    assert np.quantile(ratios, 0.9) <= 1.0 + 3 * near
+    assert ratios.mean() <= 1.02
+    assert ratios.max() <= 1.05
+
+
+@pytest.mark.parametrize("norm", [2.0, np.inf])
+def test_of_several_planes_mostly_the_nearest_is_found(norm: float) -> None:
+    found = attacked(BoundaryAttack(1_000, norm), {"x": RECORDS}, linear({"x": RECORDS}), linear).scores
+    ratios = found / linear.distances(RECORDS, norm)
+    assert ratios.min() >= 1.0 - 1e-3
+    assert np.median(ratios) <= 1.03
+    assert (ratios <= 1.1).mean() >= 0.8
 
 
 def test_more_queries_come_nearer() -> None:
-    labels, distances = linear({"x": RECORDS}), exact(RECORDS, 2.0)
-    ratios = np.stack([
-        attacked(BoundaryAttack(budget), {"x": RECORDS}, labels, linear).scores / distances
-        for budget in (50, 100, 200, 400, 800, 1_600)
-    ])  # fmt: skip
+    model = Linear(classes=2)
+    labels, distances = model({"x": RECORDS}), model.distances(RECORDS, 2.0)
+    budgets = (100, 200, 400, 800, 1_600)
+    found = [attacked(BoundaryAttack(budget), {"x": RECORDS}, labels, model).scores for budget in budgets]
+    ratios = np.stack(found) / distances
     assert (np.diff(ratios.mean(axis=1)) < 0).all()
     assert (np.diff(ratios, axis=0) < 0.02 * ratios[:-1]).all()  # the last search may have ended between two rounds
 
 
-@pytest.mark.parametrize("budget", [50, 51, 77, 120, 400])
+@pytest.mark.parametrize("budget", [100, 101, 133, 250, 400])
 @pytest.mark.parametrize("norm", [2.0, np.inf])
 def test_the_budget_is_never_exceeded_and_mostly_used(budget: int, norm: float) -> None:
     found = attacked(BoundaryAttack(budget, norm), {"x": RECORDS}, linear({"x": RECORDS}), linear)
     assert found.spent.max() <= budget
-    assert found.spent.min() >= budget / 3
+    assert found.spent.min() >= budget / 2
 
 
 def test_a_record_with_a_wrong_label_has_distance_0_and_costs_nothing() -> None:
     labels = linear({"x": RECORDS})
     labels[::2] = (labels[::2] + 1) % 4
-    found = attacked(BoundaryAttack(60), {"x": RECORDS}, labels, linear)
+    found = attacked(BoundaryAttack(100), {"x": RECORDS}, labels, linear)
     assert (found.scores[::2] == 0).all()
     assert (found.spent[::2] == 0).all()
     assert (found.scores[1::2] > 0).all()
 
 
 def test_a_model_that_is_always_wrong_is_asked_nothing() -> None:
-    found = attacked(BoundaryAttack(60), {"x": RECORDS}, np.full(80, 9), linear)
+    found = attacked(BoundaryAttack(100), {"x": RECORDS}, np.full(80, 9), linear)
     assert not found.scores.any()
     assert not found.spent.any()
 
@@ -153,15 +171,16 @@ def test_a_record_is_measured_alike_in_any_order_company_and_batch(monkeypatch: 
 
 
 def test_the_seed_decides_the_directions_and_little_else() -> None:
-    attack, labels = BoundaryAttack(400), linear({"x": RECORDS})
+    model = Linear(classes=2)
+    attack, labels = BoundaryAttack(400), model({"x": RECORDS})
     right: dict[EvidenceKey, Array] = {EvidenceKey(Source.TARGET, "correctness"): np.ones(80)}
     first, second, again = (
-        attack.score(Evidence(right, labels, seed=seed, query=Answers({"x": RECORDS}, linear, 400, WIDE)))
+        attack.score(Evidence(right, labels, seed=seed, query=Answers({"x": RECORDS}, model, 400, WIDE)))
         for seed in ((1,), (2, 3), (1,))
     )
     np.testing.assert_array_equal(first, again)
     assert (first != second).all()
-    np.testing.assert_allclose(first, second, rtol=0.25)
+    np.testing.assert_allclose(first, second, rtol=0.1)
 
 
 def test_members_of_a_nearest_neighbour_model_are_half_way_from_the_next_one() -> None:
@@ -169,8 +188,8 @@ def test_members_of_a_nearest_neighbour_model_are_half_way_from_the_next_one() -
     others = RNG.normal(size=(40, 3)).astype(np.float32)
 
     def nearest(inputs: Inputs) -> Array:
-        found: Array = np.linalg.norm(inputs["x"][:, None] - stored, axis=2).argmin(axis=1)
-        return found
+        closest: Array = np.linalg.norm(inputs["x"][:, None] - stored, axis=2).argmin(axis=1)
+        return closest
 
     x, labels = np.concatenate([stored, others]), np.concatenate([np.arange(40), RNG.permutation(40)])
     found = attacked(BoundaryAttack(600), {"x": x}, labels, nearest, {"x": (-4.0, 4.0)}).scores
@@ -182,14 +201,14 @@ def test_members_of_a_nearest_neighbour_model_are_half_way_from_the_next_one() -
 
 
 def test_several_inputs_are_moved_together() -> None:
-    inputs = {"b": RECORDS[:, :4].reshape(80, 2, 2).astype(np.float64), "a": RECORDS[:, 4:]}
+    inputs: Inputs = {"b": RECORDS[:, :4].reshape(80, 2, 2).astype(np.float64), "a": RECORDS[:, 4:]}
 
     def predict(parts: Inputs) -> Array:
         return linear({"x": np.concatenate([parts["b"].reshape(len(parts["b"]), 4), parts["a"]], axis=1)})
 
     bounds = {"a": (-40.0, 40.0), "b": (-30.0, 30.0)}
     found = attacked(BoundaryAttack(1_000), inputs, predict(inputs), predict, bounds).scores
-    assert np.median(found / exact(RECORDS, 2.0)) == pytest.approx(1.0, abs=0.02)
+    assert np.median(found / linear.distances(RECORDS, 2.0)) == pytest.approx(1.0, abs=0.02)
 
 
 def test_bits_are_moved_between_their_values() -> None:
@@ -203,7 +222,7 @@ def test_bits_are_moved_between_their_values() -> None:
 
 def test_a_model_with_one_answer_leaves_the_largest_distance() -> None:
     labels = np.zeros(80, dtype=np.int64)
-    found = attacked(BoundaryAttack(60), {"x": RECORDS}, labels, lambda i: np.zeros(len(i["x"]), dtype=np.int64))
+    found = attacked(BoundaryAttack(100), {"x": RECORDS}, labels, lambda i: np.zeros(len(i["x"]), dtype=np.int64))
     np.testing.assert_allclose(found.scores, np.linalg.norm(np.abs(RECORDS) + 40.0, axis=1), rtol=1e-6)
     assert set(found.spent.tolist()) == {20}
 
@@ -213,7 +232,7 @@ def test_where_noise_has_one_label_another_record_is_the_start() -> None:
     x[::4] = 39.0 + RNG.random((20, 6), dtype=np.float32)
 
     def corner(inputs: Inputs) -> Array:
-        return (inputs["x"] > 38.0).all(axis=1).astype(np.int64)
+        return np.asarray((inputs["x"] > 38.0).all(axis=1), dtype=np.int64)
 
     labels = corner({"x": x})
     found = attacked(BoundaryAttack(400), {"x": x}, labels, corner)
@@ -226,7 +245,8 @@ def test_where_noise_has_one_label_another_record_is_the_start() -> None:
 
 def test_of_label_sets_every_label_must_stay() -> None:
     def both(inputs: Inputs) -> Array:
-        return (inputs["x"][:, :2] > 0).astype(np.int64)
+        signs: Array = (inputs["x"][:, :2] > 0).astype(np.int64)
+        return signs
 
     found = attacked(BoundaryAttack(1_000), {"x": RECORDS}, both({"x": RECORDS}), both).scores
     assert np.median(found / np.abs(RECORDS[:, :2]).min(axis=1)) == pytest.approx(1.0, abs=0.02)
@@ -234,14 +254,24 @@ def test_of_label_sets_every_label_must_stay() -> None:
 
 def test_whole_numbers_are_refused() -> None:
     x = np.arange(12).reshape(4, 3)
-    with pytest.raises(InputError, match="^boundary: input 'x' takes whole numbers"):
-        attacked(BoundaryAttack(60), {"x": x}, np.zeros(4), lambda i: np.zeros(len(i["x"])), {"x": (0.0, 11.0)})
+    with pytest.raises(InputError, match="boundary: input 'x' takes whole numbers"):
+        attacked(BoundaryAttack(100), {"x": x}, np.zeros(4), lambda i: np.zeros(len(i["x"])), {"x": (0.0, 11.0)})
+
+
+def test_a_model_that_takes_back_what_it_said_leaves_the_distance_0() -> None:
+    """It is right about the records by themselves, and wrong about them ever after."""
+    asked = iter([True])
+    labels = np.zeros(80, dtype=np.int64)
+    found = attacked(
+        BoundaryAttack(4_000), {"x": RECORDS}, labels, lambda i: np.full(len(i["x"]), not next(asked, False))
+    )
+    assert (found.scores < 1e-5).all()
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"budget": 49}, "boundary: budget: 49 - give 50 or more"),
+        ({"budget": 99}, "boundary: budget: 99 - give 100 or more"),
         ({"norm": 1.0}, "boundary: norm: 1 - give 2 or inf"),
         ({"samples": 1}, "boundary: samples: 1 - give 2 or more"),
     ],
@@ -252,8 +282,8 @@ def test_options_that_do_not_fit_are_refused(options: dict[str, object], words: 
 
 
 def test_options_are_read_from_text() -> None:
-    options = parse_spec("boundary:budget=90,norm=inf").options
-    assert build(BoundaryAttack, options, "attack 'boundary'") == BoundaryAttack(90, float("inf"))
+    options = parse_spec("boundary:budget=190,norm=inf").options
+    assert build(BoundaryAttack, options, "attack 'boundary'") == BoundaryAttack(190, float("inf"))
 
 
 @pytest.mark.slow

@@ -103,7 +103,7 @@ def test_facts_are_those_of_the_sample() -> None:
     facts = facts_of({"x": array, "bits": bits((50, 3), np.bool_), "same": np.full((4, 2), 0.1, dtype=np.float32)})
     assert facts["x"].deviation == pytest.approx(array.astype(np.float64).std(), rel=1e-9)
     assert (facts["x"].low, facts["x"].high) == (array.min(), array.max())
-    assert (facts["x"].values, facts["x"].shape, facts["x"].dtype) == (None, (7,), np.float32)
+    assert (facts["x"].values, facts["x"].shape, facts["x"].dtype) == (None, (7,), np.dtype(np.float32))
     assert facts["bits"].values == (0.0, 1.0)
     assert facts["same"].deviation == 0.0
     assert facts["same"].values is None
