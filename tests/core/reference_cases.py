@@ -48,11 +48,16 @@ class ReferenceCase:
 
 
 def make_reference_case(
-    folder: Path, leak: float = 2.0, n_members: int = 300, n_nonmembers: int = 600, models: int = MODELS
+    folder: Path,
+    leak: float = 2.0,
+    n_members: int = 300,
+    n_nonmembers: int = 600,
+    models: int = MODELS,
+    seed: int = 3,
 ) -> ReferenceCase:
     """Write an audit with recorded references; records differ in how easy they are, which every model sees alike."""
-    case = make_case(folder, n_members, n_nonmembers, leak=0.0)
-    rng = np.random.default_rng(3)
+    case = make_case(folder, n_members, n_nonmembers, leak=0.0, seed=seed)
+    rng = np.random.default_rng([3, seed])
     n = len(case.y)
     ease = rng.normal(0.0, 2.0, n)
     halves = rng.permuted(np.tile(np.arange(n) % 2 == 0, (models // 2, 1)), axis=1)

@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 
 from pmcore import Audit
+from pmcore.cli import run
 from pmcore.data import Role
 from pmcore.digests import canonical_types, digest
 from pmcore.errors import AuditError, InputError
 from pmcore.evidence import Source
+from pmcore.installed import EVERY_PLUGIN, list_plugins
 from pmcore.reference_set import place, read_references
 from pmcore.reports.terminal import render_terminal
+from pmcore.schema import AuditReport
 from pmcore.stand import Unseen
 from tests.core.cases import Case, make_case
 from tests.core.reference_cases import ReferenceCase, make_reference_case, write_folder, write_network
@@ -218,3 +221,25 @@ def test_references_are_keys_of_the_audit_file_beside_which_they_lie(recorded: R
         "references: references.npz\nattacks: [lira]\n"
     )
     assert "lira" in Audit(config=config).run().report.attacks
+
+
+def test_all_attacks_run_that_can_and_the_others_are_listed_without_being_missed(
+    recorded: ReferenceCase, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = recorded.case.arguments
+    records = ["--members", arguments["members"], "--non-members", arguments["non_members"]]
+    given = ["--references", str(recorded.archive), "--attack", "all", "--attack", "lira:mode=offline"]
+    assert run(["audit", arguments["model"], *records, *given, "--json"]) == 0
+    report = AuditReport.model_validate_json(capsys.readouterr().out)
+    assert {"population", "lira", "rmia", "shadow", "gap", "boundary", "quantile"} <= report.attacks.keys()
+    assert report.attacks["lira"].options["mode"] == "offline"
+    assert all(not part.asked for part in report.skipped)
+    installed = {plugin.name for plugin in list_plugins("attacks", EVERY_PLUGIN)}
+    assert report.attacks.keys() | {part.attack for part in report.skipped} == installed
+
+
+def test_an_attack_that_was_asked_for_by_name_is_missed_beside_all(case: Case) -> None:
+    report = case.audit(attacks=("all", "lira")).run().report
+    asked = {part.attack: part.asked for part in report.skipped}
+    assert asked["lira"]
+    assert not asked["rmia"]
