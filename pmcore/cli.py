@@ -25,6 +25,7 @@ COMMANDS = {
     "plan": "Show what an audit would run or skip, and its cost in queries.",
     "inspect": "Show what a model file holds, and which attacks can run on it.",
     "references": "Train reference models, which attacks compare the target with.",
+    "dp-audit": "Bound epsilon from one training run with canaries, or make some.",
     "plugins": "List plugins, show or check one, or start one of your own.",
     "demo": "Train a small overfitted network, audit it, say what was found.",
 }
@@ -41,7 +42,7 @@ class CommandGroup(click.Group):
         """Import and return a command."""
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"pmcore.commands.{cmd_name}")
+        module = importlib.import_module(f"pmcore.commands.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
         return command
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
     from pmcore.canary_scores import AskedScores
     from pmcore.dp_audit import OneRunBound
+    from pmcore.installed import PluginPolicy
 
 HELP = """Bound the epsilon of a training algorithm from below, by one model that it trained (MODEL).
 
@@ -35,10 +35,6 @@ A fair coin decides for every canary whether it is among the training records. T
 pool and writes what to train on; train MODEL on that as you always do. The second one guesses the coins from the model:
 the more of the guesses are right, the larger epsilon must be (Steinke, Nasr, Jagielski 2023).
 """
-STATEMENT = (
-    "a statement about the training algorithm, for adding or removing one record, if a fair coin decided about every "
-    "canary (declared, not verified)"
-)
 
 click.rich_click.OPTION_GROUPS["pmcore dp-audit"] = [
     {"name": "Canaries", "options": ["--canaries", "--included", "--scores", "--x-key", "--y-key"]},
@@ -176,7 +172,7 @@ def _audited(
     check_fair(coins)
     settings = read_settings(settings_of({**given, "model": model, "members": canaries, "non_members": canaries}))
     with ProgressBar() as progress:
-        asked = ask_for_scores(settings, signal, progress)
+        asked = ask_for_scores(settings, signal, coins, progress)
     return asked, one_run_bound(asked.scores, coins, rng, *bound)
 
 
@@ -220,51 +216,15 @@ def _make(
 
 
 def _print(bound: OneRunBound, facts: dict[str, Any], warnings: tuple[str, ...], as_json: bool) -> None:
-    from dataclasses import asdict
+    from pmcore.one_run_report import as_text, as_values
 
     with standard_output():
         if as_json:
-            figures = asdict(bound)
-            report = {
-                "schema": 1,
-                "epsilon": figures.pop("value"),
-                **figures,
-                "statement": STATEMENT,
-                "warnings": list(warnings),
-            }
-            json.dump(report | facts, sys.stdout, indent=2, allow_nan=False, ensure_ascii=False)
+            json.dump(as_values(bound, facts, warnings), sys.stdout, indent=2, allow_nan=False, ensure_ascii=False)
             sys.stdout.write("\n")
             return
-        for label, text in _lines(bound, facts, warnings):
+        for label, text in as_text(bound, facts, warnings):
             _entry(label, text)
-
-
-def _lines(bound: OneRunBound, facts: dict[str, Any], warnings: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    if "model" in facts:
-        sha256 = facts["model"]["sha256"]
-        hashed = f"   sha256 {sha256[:8]}…" if sha256 is not None else ""
-        yield "model", f"{facts['model']['path']}{hashed}   {facts['model']['backend']}"
-    source = facts.get("canaries_file") or facts["scores"]
-    yield "canaries", f"{count(bound.canaries)} of {source}; {count(bound.included)} were included"
-    yield (
-        "guesses",
-        f"{count(bound.guesses)} by the most extreme {facts['signal']}: {count(bound.correct)} right "
-        f"({bound.correct / bound.guesses:.1%}), where coins alone would make {bound.guesses / 2:g} right",
-    )
-    at = f"at delta {bound.delta:g}, {100 * bound.confidence:g} % confidence"
-    if bound.value > 0:
-        yield "epsilon", f"{bound.value:.3f} or more {at}   (had every guess been right: {bound.cap:.3f})"
-    else:
-        yield (
-            "epsilon",
-            f"none above 0 was found {at}: these guesses do not tell, which is not to say that none could   "
-            f"(had every guess been right: {bound.cap:.3f})",
-        )
-    if bound.tried > 1:
-        yield "", f"the best of {bound.tried} numbers of guesses, corrected for the choice"
-    yield "", STATEMENT
-    for warning in warnings:
-        yield "warning", warning
 
 
 def _entry(label: str, text: str) -> None:
@@ -302,7 +262,7 @@ def _columns(given: dict[str, Any]) -> tuple[str, str]:
     return names[0], given["y_key"] or "included"
 
 
-def _policy(given: dict[str, Any]) -> Any:
+def _policy(given: dict[str, Any]) -> PluginPolicy:
     from pmcore.installed import policy_from_environment
 
     return policy_from_environment(os.environ, no_third_party=given["no_third_party"])
