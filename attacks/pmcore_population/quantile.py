@@ -112,26 +112,25 @@ class QuantileAttack(Attack):
     def _quantiles(self, held: Floats, signal: Floats, asked: Floats, seed: int) -> Floats:
         """Return the quantiles of the signal for q records, as learnt from others, shape (levels, q)."""
         from sklearn.ensemble import HistGradientBoostingRegressor
+        from threadpoolctl import threadpool_limits
 
         leaf = int(np.clip(len(signal) // 10, 2, LARGEST_LEAF))
-        return np.array(
-            [
-                HistGradientBoostingRegressor(
-                    loss="quantile",
-                    quantile=level,
-                    max_iter=TREES,
-                    learning_rate=LEARNING_RATE,
-                    max_leaf_nodes=LEAVES,
-                    min_samples_leaf=leaf,
-                    early_stopping=False,
-                    random_state=seed,
-                )
-                .fit(held, signal)
-                .predict(asked)
-                for level in self.levels
-            ],
-            dtype=np.float64,
-        )
+        models = [
+            HistGradientBoostingRegressor(
+                loss="quantile",
+                quantile=level,
+                max_iter=TREES,
+                learning_rate=LEARNING_RATE,
+                max_leaf_nodes=LEAVES,
+                min_samples_leaf=leaf,
+                early_stopping=False,
+                random_state=seed,
+            )
+            for level in self.levels
+        ]
+        # Trees of few records are grown in less time than threads take to meet, above all on a busy machine.
+        with threadpool_limits(limits=1, user_api="openmp"):
+            return np.array([model.fit(held, signal).predict(asked) for model in models], dtype=np.float64)
 
     def _above(self, values: Floats, quantiles: Floats, learnt: int) -> Floats:
         """Return t of q records, of which the first were learnt from, shape (q,)."""

@@ -41,9 +41,13 @@ def log_odds(
     """
     if classifier == "logistic":
         return _logistic(rows, splined, is_member, asked)
+    from threadpoolctl import threadpool_limits
+
     model = _model(classifier, len(rows), seed)
-    model.fit(rows, is_member)
-    both = np.asarray(model.predict_proba(asked), dtype=np.float64)
+    # Small trees are grown in less time than threads take to meet, above all on a busy machine.
+    with threadpool_limits(limits=1, user_api="openmp"):
+        model.fit(rows, is_member)
+        both = np.asarray(model.predict_proba(asked), dtype=np.float64)
     # Shares of trees, and of neighbours, can be 0; the others are told apart down to the last digit.
     least = {"random_forest": 0.1 / TREES, "knn": 0.1 / NEIGHBOURS}.get(classifier, np.finfo(np.float64).eps)
     odds: Floats = np.log(np.maximum(both[:, 1], least)) - np.log(np.maximum(both[:, 0], least))
