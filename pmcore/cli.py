@@ -24,6 +24,7 @@ COMMANDS = {
     "audit": "Audit a model: what does it betray about its training records?",
     "plan": "Show what an audit would run or skip, and its cost in queries.",
     "inspect": "Show what a model file holds, and which attacks can run on it.",
+    "compare": "Compare audits of the same records: which leaks more?",
     "references": "Train reference models, which attacks compare the target with.",
     "dp-audit": "Bound epsilon from one training run with canaries, or make some.",
     "plugins": "List plugins, show or check one, or start one of your own.",

@@ -23,8 +23,8 @@ class CalibratedAttack(Attack):
 
     Parameters
     ----------
-    signal : any signal with one number per record. The paper's is the loss; a mean of losses is that of the hardest few,
-        and log-odds, the default, find more (AUC .89 for .77 on Location-30). Models without them are read by the loss.
+    signal : any signal with one number per record. The paper's is the loss, whose mean is that of the hardest few;
+        log-odds, the default, find more (AUC .89 for .77 on Location-30). Models without them are read by the loss.
     statistic : mean or median of the references
 
     References

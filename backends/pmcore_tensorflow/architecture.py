@@ -22,6 +22,11 @@ from pmcore_tensorflow.parameters import quantised
 from pmcore_tensorflow.starting import unnoticed
 
 _SEED = "seed"
+_WEIGHTS = {
+    f"{name}_initializer" for name in ("kernel", "recurrent", "depthwise", "pointwise", "embeddings", "query", "value")
+}
+_ALL_ALIKE = {"Zeros", "Ones", "Constant"}
+"""Initialisers that give each unit of a layer the same weights."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,10 +116,16 @@ def _reseeded(found: Any, draws: np.random.Generator) -> Any:
         return [_reseeded(value, draws) for value in found]
     if not isinstance(found, dict):
         return found
-    return {
-        key: int(draws.integers(2**31)) if key == _SEED and type(value) is int else _reseeded(value, draws)
-        for key, value in found.items()
-    }
+    return {key: _one_reseeded(key, value, draws) for key, value in found.items()}
+
+
+def _one_reseeded(key: str, value: Any, draws: np.random.Generator) -> Any:
+    if key == _SEED and type(value) is int:
+        return int(draws.integers(2**31))
+    if key in _WEIGHTS and isinstance(value, dict) and value.get("class_name") in _ALL_ALIKE:
+        # Layers that were made to be filled: trained from there, all their units would stay the same.
+        return {"module": "keras.initializers", "class_name": "GlorotUniform", "config": {"seed": None}}
+    return _reseeded(value, draws)
 
 
 def _keep(target: Any, model: Any) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import json
 import logging
 import os
@@ -177,7 +178,8 @@ def test_a_misspelt_name_is_answered_with_the_nearest_and_with_all(install: Inst
     assert "good_attack" in message.partition("attacks here: ")[2].split(", ")
 
 
-def test_a_group_without_plugins_says_so() -> None:
+def test_a_group_without_plugins_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.metadata, "distributions", lambda **_: iter(()))
     assert "none is installed here" in refused("anything", BUILT_IN_ONLY, "trainers")
 
 

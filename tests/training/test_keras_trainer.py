@@ -279,3 +279,13 @@ def test_options_that_nothing_can_be_trained_with_are_refused() -> None:
     for given in ({"learning_rate": 0.0}, {"batch_size": 0}, {"weight_decay": -1.0}, {"momentum": 1.0}):
         with pytest.raises(InputError, match=next(iter(given))):
             KerasTrainer(**given)
+
+
+def test_layers_that_were_made_to_be_filled_are_trained_from_weights_that_differ(tmp_path: Path) -> None:
+    """Their initialiser, zeros, stands in the file; trained from there all units of a layer would stay the same."""
+    rng = np.random.default_rng(0)
+    weights = [rng.normal(size=shape).astype(np.float32) for shape in ((6, 8), (8, 3))]
+    target = tmp_path / "filled.keras"
+    TensorflowModel.write_dense(target, weights, [np.zeros(8, np.float32), np.zeros(3, np.float32)])
+    network = read_architecture(target).fresh(1).model
+    assert all(np.std(kernel) > 0.1 for kernel in network.get_weights()[::2])
