@@ -18,6 +18,10 @@ MEMBERSHIP = "membership.npz"
 """Arrays ``membership`` (n, r) bool and ``digests`` (n, 2) uint64, a row for each record of the pool."""
 
 
+Hashed = Literal["bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32"]
+"""A type in which a column of records is hashed."""
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -73,13 +77,13 @@ class Manifest(_Part):
     schema_: Literal[1] = Field(default=1, alias="schema")
     target: TargetPart
     pool: list[PoolPart]
-    types: list[str] = Field(description="types in which records were hashed, by sorted input and last the label")
+    types: list[Hashed] = Field(description="types in which records were hashed, by sorted input and last the label")
     assign: Literal["in-out", "out-only"]
     seed: int
     epochs: int | None = Field(description="null where training ended at the target's own accuracy and loss")
     trainer: TrainerPart
     membership_sha256: str
-    models: list[ReferencePart]
+    models: list[ReferencePart] = Field(min_length=1)
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
 

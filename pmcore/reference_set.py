@@ -19,6 +19,7 @@ from pmcore.installed import PluginPolicy
 from pmcore.interfaces import ModelDescription
 from pmcore.means import Coverage
 from pmcore.numerals import count
+from pmcore.quoting import quoted
 from pmcore.recorded import RecordedAnswers, is_recording, read_recorded
 from pmcore.reference_manifest import MANIFEST, MEMBERSHIP, Manifest, MembershipTable, read_manifest, read_membership
 from pmcore.roles import Roles
@@ -26,6 +27,8 @@ from pmcore.settings import AuditSettings
 from pmcore.trust import vouched
 
 AUDITED = (Role.MEMBERS, Role.NONMEMBERS)
+MODELS = "models"
+"""The folder of references, within theirs, in which each has a file or a folder of its own."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +39,13 @@ class ReferenceFile:
     ----------
     title : how reports call it
     loading : how it is loaded
+    sha256 : what a list of references says of it, where it is a single file; else None
     """
 
     path: Path
     title: str
     loading: Loading
+    sha256: str | None = None
 
     def load(self, policy: PluginPolicy) -> LoadedModel:
         """Load it; see `pmcore.backend.load_model`."""
@@ -171,6 +176,8 @@ def check_references(found: ReferenceSet, target: LoadedModel, policy: PluginPol
                         f"{file.path}: is the audited model itself - a model is never one of its own references; leave "
                         "it out"
                     )
+                if file.sha256 is not None and loaded.sha256 != file.sha256:
+                    raise InputError(f"{file.path}: is not the file that {MANIFEST} names - make it anew")
                 check_description(loaded.model.describe(), of_target, str(file.path))
             finally:
                 loaded.model.close()
@@ -307,11 +314,32 @@ def _from_folder(folder: Path, settings: AuditSettings) -> ReferenceSet:
             raise InputError(f"{folder}: {part.file}: leads out of the folder - make the references anew")
         if not path.exists():
             raise InputError(f"{path}: is missing - go on with `pmcore references --resume`")
+        if not trusted:
+            _check_told(folder / MANIFEST, part.loading, settings)
         loading = loading_of(settings.model, own, path, part.loading)
         # who vouches for the list vouches for the very files that it names
         loading = replace(loading, trust_model=f"sha256:{part.sha256}") if trusted else loading
-        files.append(ReferenceFile(path, part.file, loading))
+        alone = len(Path(part.file).parts) == len((MODELS, "one file"))
+        files.append(ReferenceFile(path, part.file, loading, part.sha256 if alone else None))
     return ReferenceSet(str(folder), tuple(files), None, table, manifest)
+
+
+def _check_told(manifest: Path, told: Mapping[str, str], settings: AuditSettings) -> None:
+    """Refuse a list that names code to run, or options of a backend, unless somebody vouches for it.
+
+    Raises
+    ------
+    UntrustedError
+        It does.
+    """
+    advice = f"if you made it yourself, allow it with --trust-references sha256:{files_sha256([manifest])}"
+    factory = told.get("model_class")
+    if factory is not None and factory != settings.model_class:
+        raise UntrustedError(
+            f"{manifest}: makes its models by {quoted(factory)}, which is code that would run; {advice}"
+        )
+    if ":" in told.get("backend", ""):
+        raise UntrustedError(f"{manifest}: loads its models by {quoted(told['backend'])}, with options; {advice}")
 
 
 def _found_in(found: ReferenceSet, feed: Feed) -> NDArray[np.int64]:

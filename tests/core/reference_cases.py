@@ -82,7 +82,7 @@ def write_network(path: Path, scale: float, classes: int = CLASSES, shift: float
     return path
 
 
-def write_folder(folder: Path, case: Case, membership: NDArray[np.bool_], digests: Array, types: list[str]) -> Path:
+def write_folder(folder: Path, case: Case, membership: NDArray[np.bool_], digests: Array, types: list[Any]) -> Path:
     """Write what `pmcore references` leaves behind, with networks that nobody trained."""
     (folder / "models").mkdir(parents=True)
     parts = []

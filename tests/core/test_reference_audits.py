@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -243,3 +244,44 @@ def test_an_attack_that_was_asked_for_by_name_is_missed_beside_all(case: Case) -
     asked = {part.attack: part.asked for part in report.skipped}
     assert asked["lira"]
     assert not asked["rmia"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"types": ["object", "int64"]}, r"references.json: types.0: "),
+        ({"types": ["float32"]}, "the references' records have 0 inputs"),
+        ({"models.0.file": "../../model.npz"}, "leads out of the folder"),
+        ({"models.0.file": "/etc/passwd"}, "leads out of the folder"),
+        ({"models.0.sha256": "0" * 64}, "is not the file that references.json names"),
+        (
+            {"models.0.loading": {"model_class": "os:abort"}},
+            r"'os:abort', which is code that would run; if you made it",
+        ),
+        ({"models.0.loading": {"backend": "numpy:trust_model=sha256:0"}}, "with options; if you made it yourself"),
+        ({"membership_sha256": "0" * 64}, "is not the one that the manifest names"),
+        ({"models": []}, "references.json: models: "),
+        ({"more": 1}, "references.json: more: "),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_forged_lists_of_references_are_refused(
+    case: Case, tmp_path: Path, changes: dict[str, object], complaint: str
+) -> None:
+    plan = case.audit().plan()
+    records = [plan.roles.feeds[role].records for role in (Role.MEMBERS, Role.NONMEMBERS)]
+    types = canonical_types(records)
+    digests = np.concatenate([digest(one, types) for one in records])
+    membership = np.random.default_rng(2).permuted(np.tile(np.arange(4) % 2 == 0, (len(digests), 1)), axis=1)
+    folder = write_folder(tmp_path / "refs", case, membership, digests, [str(kind) for kind in types])
+    manifest = json.loads((folder / "references.json").read_text())
+    for place, value in changes.items():
+        *path, last = place.split(".")
+        part = manifest
+        for step in path:
+            part = part[int(step)] if step.isdigit() else part[step]
+        part[last] = value
+    (folder / "references.json").write_text(json.dumps(manifest))
+    with pytest.raises(AuditError, match=complaint) as caught:
+        case.audit(references=str(folder), attacks=("reference",)).plan()
+    assert "\n" not in str(caught.value)
