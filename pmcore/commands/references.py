@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
@@ -12,6 +12,10 @@ from pmcore.commands.output import echo
 from pmcore.commands.progress import ProgressBar
 from pmcore.commands.several import CommandWithSeveral, SeveralOption
 from pmcore.errors import AuditError, ExitCode
+
+if TYPE_CHECKING:
+    from pmcore.reference_manifest import Manifest
+    from pmcore.reference_training.settings import ReferenceSettings
 
 HELP = """Train reference models of MODEL, each on a seeded half of the pool.
 
@@ -71,6 +75,12 @@ def command(*, quiet: bool, **given: Any) -> int:
             raise
         raise Interrupted("interrupted - go on with --resume") from None
     if not quiet:
-        for line in summary(trained.out, trained.manifest, trained.already, settings.trust_model is not None):
+        for line in summary(trained.out, trained.manifest, trained.already, _runs_code(settings, trained.manifest)):
             echo(line)
     return int(ExitCode.DONE)
+
+
+def _runs_code(settings: ReferenceSettings, manifest: Manifest) -> bool:
+    """Tell whether an audit with these references needs somebody who vouches for their list."""
+    factories = {part.loading.get("model_class") for part in manifest.models}
+    return settings.trust_model is not None or bool(factories - {None, settings.model_class})

@@ -20,7 +20,7 @@ def summary(out: Path, manifest: Manifest, already: int, trusted: bool = False) 
     Parameters
     ----------
     already : how many of the references had been finished before
-    trusted : whether somebody vouched for the target, so that an audit needs the same for the references
+    trusted : whether loading them may run code, so that an audit needs somebody who vouches for them
     """
     models, target = manifest.models, manifest.target
     if already == len(models):

@@ -275,8 +275,8 @@ def test_forged_lists_of_references_are_refused(
     membership = np.random.default_rng(2).permuted(np.tile(np.arange(4) % 2 == 0, (len(digests), 1)), axis=1)
     folder = write_folder(tmp_path / "refs", case, membership, digests, [str(kind) for kind in types])
     manifest = json.loads((folder / "references.json").read_text())
-    for place, value in changes.items():
-        *path, last = place.split(".")
+    for address, value in changes.items():
+        *path, last = address.split(".")
         part = manifest
         for step in path:
             part = part[int(step)] if step.isdigit() else part[step]
