@@ -23,12 +23,15 @@ Array = NDArray[Any]
 Found = dict[str, Any]
 Job = Callable[[], Found]
 
-REFERENCES, SHADOWS, ESTIMATORS = 8, 4, 8
-"""Networks that saw no audited record; networks, and estimators, that saw half of them each."""
+REFERENCES, SHADOWS, ESTIMATORS = 8, 4, 24
+"""Networks that saw no audited record; networks, and estimators, that saw half of them each. A peer draws these halves
+anew for each estimator: among fewer some record would have been seen by all of them."""
 FEW = 100
 """Records of each side that are moved to the decision boundary."""
 BUDGET, HOPSKIPJUMP = 400, {"norm": 2, "max_iter": 4, "init_eval": 25, "max_eval": 100, "init_size": 20}
 """Queries per record of pmcore; options with which the peer asks about as many."""
+LEAST = 1e-6
+"""The smallest distance that counts: the peer takes no 0."""
 FOLDS = 5
 TOLD = ("numpy", "torch", "scikit-learn", "tensorflow-cpu", "xgboost-cpu", "acro", "opacus")
 """Distributions whose versions are told beside that of the peer."""
@@ -74,9 +77,10 @@ class Case:
 
     def estimator(self) -> Any:
         """Return the scikit-learn estimator."""
-        from skops.io import load
+        from skops.io import get_untrusted_types, load
 
-        return load(self.folder / "estimator.skops")
+        file = self.folder / "estimator.skops"  # written by `benchmarks.peers` itself
+        return load(file, trusted=get_untrusted_types(file=file))
 
     def path(self, name: str) -> str:
         """Return the path of one of the files."""
@@ -108,8 +112,8 @@ def pmcore_jobs(case: Case) -> Mapping[str, Job]:
     references = [case.path(f"reference{index}.onnx") for index in range(REFERENCES)]
     shadows = [case.path(f"shadow{index}.onnx") for index in range(SHADOWS)]
     estimators = [case.path(f"peer{index}.skops") for index in range(ESTIMATORS)]
-    seen = {"references": shadows, "reference_membership": case.path("shadows.npy")}
-    by_peer = {"references": estimators, "reference_membership": case.path("peer.npy")}
+    seen: dict[str, Any] = {"references": shadows, "reference_membership": case.path("shadows.npy")}
+    by_peer: dict[str, Any] = {"references": estimators, "reference_membership": case.path("peer.npy")}
 
     def audit(attack: str, model: str = "model.onnx", few: str = "", **settings: Any) -> Found:
         files = {role: case.path(f"{few}{role}.npz") for role in ("members", "non_members")}
@@ -144,6 +148,7 @@ def pmcore_jobs(case: Case) -> Mapping[str, Job]:
     return {
         "gap": lambda: audit("gap"),
         "learnt, forest": lambda: audit("trained:classifier=random_forest,folds=3"),
+        "learnt, forest of losses": lambda: audit("trained:classifier=random_forest,folds=3"),
         "learnt, default": lambda: audit("trained"),
         "boundary": lambda: {**audit(f"boundary:budget={BUDGET}", few="few_"), "queries": BUDGET},
         "lira, training": retrained,
@@ -166,9 +171,18 @@ def art_jobs(case: Case) -> Mapping[str, Job]:
     from art.estimators.classification import PyTorchClassifier  # type: ignore[import-not-found]
     from torch import nn
 
-    network, (x, y) = case.network("model"), case.audited
-    members, asked = len(x) // 2, [0]
-    network.register_forward_hook(lambda _module, given, _answer: asked.__setitem__(0, asked[0] + len(given[0])))
+    class Single(nn.Module):
+        """Numbers as float32, counted: under numpy 2 the attack on the boundary hands over float64."""
+
+        records = 0
+
+        def forward(self, numbers: Any) -> Any:
+            self.records += len(numbers)
+            return numbers.float()
+
+    (x, y), single = case.audited, Single()
+    member = np.arange(len(x)) < len(x) // 2
+    network = nn.Sequential(single, case.network("model"), nn.Softmax(dim=1))  # of logits its attacks learn less
     classifier = PyTorchClassifier(
         model=network,
         loss=nn.CrossEntropyLoss(),
@@ -178,26 +192,28 @@ def art_jobs(case: Case) -> Mapping[str, Job]:
         device_type="cpu",
     )
 
-    def learnt(kind: str) -> Found:
+    def learnt(kind: str, of: str) -> Found:
         scores, half = np.empty(len(x)), np.arange(len(x)) % 2 == 0
         for known in (half, ~half):
-            attack = MembershipInferenceBlackBox(classifier, attack_model_type=kind)
-            inside, outside = (np.flatnonzero(known & side) for side in (np.arange(len(x)) < members, _after(x)))
+            attack = MembershipInferenceBlackBox(classifier, attack_model_type=kind, input_type=of)
+            inside, outside = known & member, known & ~member
             attack.fit(x[inside], y[inside], x[outside], y[outside])
             scores[~known] = attack.infer(x[~known], y[~known], probabilities=True)[:, 0]
         return _sides(scores)
 
     def boundary() -> Found:
         inside, outside = case.records("few_members"), case.records("few_non_members")
-        attack, asked[0] = LabelOnlyDecisionBoundary(classifier, distance_threshold_tau=0.0), 0
+        attack = LabelOnlyDecisionBoundary(classifier, distance_threshold_tau=LEAST)
+        single.records = 0
         both = np.concatenate([inside[0], outside[0]]), np.concatenate([inside[1], outside[1]])
         scores = attack.infer(*both, probabilities=True, verbose=False, **HOPSKIPJUMP)[:, 1]
-        return {**_sides(scores), "queries": asked[0] / len(scores)}
+        return {**_sides(scores), "queries": single.records / len(scores)}
 
     return {
         "gap": lambda: _sides(LabelOnlyGapAttack(classifier).infer(x, y)),
-        "learnt, forest": lambda: learnt("rf"),
-        "learnt, default": lambda: learnt("nn"),
+        "learnt, forest": lambda: learnt("rf", "prediction"),
+        "learnt, forest of losses": lambda: learnt("rf", "loss"),
+        "learnt, default": lambda: learnt("nn", "prediction"),
         "boundary": boundary,
     }
 
@@ -212,6 +228,7 @@ def sacroml_jobs(case: Case) -> Mapping[str, Job]:
     from skops.io import dump
 
     (x, y), (other_x, other_y) = case.records("members"), case.records("non_members")
+    x, other_x = x.astype(np.float64), other_x.astype(np.float64)  # as pmcore fits and asks estimators
     target = Target(model=case.estimator(), X_train=x, y_train=y, X_test=other_x, y_test=other_y)
     folder = case.folder / "trained-by-sacroml"
 
@@ -306,12 +323,6 @@ def _sides(scores: Array) -> Found:
     """Return the scores of members and non-members apart."""
     half = len(scores) // 2
     return {"inside": [float(score) for score in scores[:half]], "outside": [float(score) for score in scores[half:]]}
-
-
-def _after(x: Array) -> NDArray[np.bool_]:
-    """Return which records are non-members."""
-    after: NDArray[np.bool_] = np.arange(len(x)) >= len(x) // 2
-    return after
 
 
 def _versions(side: str) -> dict[str, str]:

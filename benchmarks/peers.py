@@ -14,81 +14,23 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from benchmarks import location, peer_driver
-from benchmarks.cases import Array, export
-from benchmarks.gradient_attacks import Problem, problems, role_files, trained
-from benchmarks.peer_driver import ESTIMATORS, FEW, REFERENCES, SHADOWS
-from benchmarks.processes import ROOT
+from benchmarks.peer_case import write_case
+from benchmarks.peer_environments import PEERS, PeerError, installed, last_line
 from benchmarks.results import ratios, seconds
-from pmcore.errors import AuditError
 
-if TYPE_CHECKING:
-    from torch import nn
-
-TORCH = "torch==2.13.0"
-RECORDS = {"Location-30": 800}
-FEWER = 300
-"""Members, as many non-members, and as many of the population; FEWER where nothing else is said."""
-HIDDEN, ITERATIONS = 128, 60
-"""Width and training of the scikit-learn estimator."""
-ONE_THREAD = {
-    name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
-}
-FOR_GRAPHICS_CARDS = ("nvidia-", "triton")
-
-
-class PeerError(AuditError):
-    """A peer cannot be installed, or its process ended."""
-
-
-@dataclass(frozen=True)
-class Peer:
-    """What the package index has.
-
-    Parameters
-    ----------
-    jobs : what both sides do, in this order
-    requirements : what is installed, always under constraints.txt
-    alone : installed without what it declares, because `requirements` has something else in place of it
-    """
-
-    jobs: tuple[str, ...]
-    requirements: tuple[str, ...]
-    alone: tuple[str, ...] = ()
-
-
-PEERS: Mapping[str, Peer] = {
-    # Its own metadata lacks packaging, which it imports.
-    "art": Peer(
-        ("gap", "learnt, forest", "learnt, default", "boundary"),
-        ("adversarial-robustness-toolbox==1.20.1", TORCH, "packaging"),
-    ),
-    # It declares xgboost, which brings a library for graphics cards; xgboost-cpu has the same modules without it.
-    # skops is for pmcore, which is given the estimators that the peer trained.
-    "sacroml": Peer(
-        ("lira, training", "lira, trained", "worst case", "quantile"),
-        (
-            *("acro<2", "fpdf", "pypdf", "multiprocess", "scikit-learn", "xgboost-cpu", "dictdiffer", TORCH),
-            *("prompt-toolkit", "PyYAML", "skops"),
-        ),
-        ("sacroml==2.0.1",),
-    ),
-    # Its own metadata declares nothing: this is what its modules import.
-    "privacy-meter": Peer(
-        ("population", "reference", "shadow"),
-        (
-            *("privacy-meter==1.0.1", TORCH, "tensorflow-cpu==2.21.0", "opacus", "scikit-learn", "scipy", "pandas"),
-            *("matplotlib", "seaborn", "pillow", "jinja2"),
-        ),
-    ),
-}
+ONE_THREAD = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"), "1"
+)
+RETRAINING, LONG = "lira, training", 2
+"""The job that trains estimators, and how often at most."""
 
 
 @dataclass
@@ -140,7 +82,7 @@ class Side:
         print(job, file=self._process.stdin, flush=True)
         answer = self._answer()
         if "failed" in answer:
-            raise PeerError(f"{self.name}: {job}: {answer['failed']} - see {self._log}")
+            raise PeerError(f"{self.name}: {job}: {answer['failed']} - run it with its versions by hand")
         return answer
 
     def stop(self) -> None:
@@ -152,7 +94,7 @@ class Side:
         line = self._process.stdout.readline()
         if not line:
             self._process.wait()
-            raise PeerError(f"{self.name}: ended: {last_line(self._log.read_text())} - see {self._log}")
+            raise PeerError(f"{self.name}: ended: {last_line(self._log.read_text())} - try its environment by hand")
         answer: dict[str, Any] = json.loads(line)
         return answer
 
@@ -167,8 +109,9 @@ def main() -> int:
         return 2
     with ExitStack() as stack:
         work = Path(given.work or stack.enter_context(tempfile.TemporaryDirectory(prefix="pmcore-peers-"))).resolve()
-        case = work / "case"
-        print(make_case(case, location.data_path(given.data)), flush=True)
+        work.mkdir(parents=True, exist_ok=True)
+        case = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="case-", dir=work)))  # of this run alone
+        print(write_case(case, location.data_path(given.data)), flush=True)
         pairs: list[Pair] = []
         for name in chosen:
             try:
@@ -189,112 +132,6 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def make_case(folder: Path, data: Path) -> str:
-    """Train everything and write what `peer_driver.Case` reads; return it in words."""
-    folder.mkdir(parents=True, exist_ok=True)
-    problem = list(problems(data))[-1]
-    n = RECORDS.get(problem.name, FEWER)
-    problem = replace(problem, x=problem.x.astype(np.float32), members=n, others=n)
-    parts = problem.parts()
-    spare = parts["population"][n:]
-    parts["population"] = parts["population"][:n]
-    few = {f"few_{role}": parts[role][:FEW] for role in ("members", "non_members")}
-    role_files(problem, {**parts, **few}, folder)
-    _write(folder, "model", trained(problem))
-    rng = np.random.default_rng(0)
-    size = min(n, len(spare) * 2 // 3)
-    for index in range(REFERENCES):
-        _write(folder, f"reference{index}", _trained_on(problem, rng.permutation(spare)[:size]))
-    audited = np.concatenate([parts["members"], parts["non_members"]])
-    seen = np.zeros((2 * n, SHADOWS), dtype=np.bool_)
-    for index in range(SHADOWS):
-        seen[rng.permutation(2 * n)[:n], index] = True
-        _write(folder, f"shadow{index}", _trained_on(problem, audited[seen[:, index]]))
-    np.save(folder / "shadows.npy", seen)
-    _write_estimator(folder, problem, parts["members"])
-    return (
-        f"{problem.name}: {n} members, {n} non-members, {n} of the population; {REFERENCES} references that saw "
-        f"{size} other records each, {SHADOWS} shadow models and {ESTIMATORS} estimators that saw {n} of the audited"
-    )
-
-
-def _trained_on(problem: Problem, rows: Array) -> nn.Module:
-    return trained(replace(problem, x=problem.x[rows], y=problem.y[rows], members=len(rows), others=0))
-
-
-def _write(folder: Path, name: str, network: nn.Module) -> None:
-    """Write a network as the file that pmcore audits, and as arrays of which a peer's process makes the same."""
-    import torch
-
-    export(network, torch.zeros(1, next(network.parameters()).shape[1]), folder / f"{name}.onnx")
-    np.savez(folder / f"{name}.npz", *(array.detach().numpy() for array in network.parameters()))
-
-
-def _write_estimator(folder: Path, problem: Problem, rows: Array) -> None:
-    import warnings
-
-    from skops.io import dump
-    from sklearn.neural_network import MLPClassifier
-
-    estimator = MLPClassifier((HIDDEN,), max_iter=ITERATIONS, random_state=0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that it has not converged is meant
-        estimator.fit(problem.x[rows], problem.y[rows])
-    dump(estimator, folder / "estimator.skops")
-
-
-def installed(name: str, peer: Peer, folder: Path) -> Path:
-    """Return the interpreter of an environment with the peer, which is made unless it is there.
-
-    Raises
-    ------
-    PeerError
-        pip refuses, or would install builds for graphics cards.
-    """
-    python, done = folder / "bin" / "python", folder / "installed.json"
-    wanted = json.dumps([*peer.requirements, *peer.alone])
-    if done.is_file() and done.read_text() == wanted:
-        return python
-    print(f"installing {name} …", file=sys.stderr, flush=True)
-    subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-    report = folder / "report.json"
-    _pip(name, python, "--dry-run", "--report", str(report), *peer.requirements)
-    too_much = for_graphics_cards(json.loads(report.read_text()))
-    if too_much:
-        raise PeerError(f"{name}: would bring {', '.join(too_much)} - let pip find builds of torch for the CPU")
-    _pip(name, python, *peer.requirements)
-    if peer.alone:
-        _pip(name, python, "--no-deps", *peer.alone)
-    done.write_text(wanted)
-    return python
-
-
-def for_graphics_cards(report: Mapping[str, Any]) -> list[str]:
-    """Return what of an installation report of pip is built for graphics cards."""
-    found = [(part["metadata"]["name"], part["metadata"]["version"]) for part in report["install"]]
-    return [
-        f"{name} {version}"
-        for name, version in found
-        if name.lower().startswith(FOR_GRAPHICS_CARDS) or "+cu" in version
-    ]
-
-
-def _pip(name: str, python: Path, *arguments: str) -> None:
-    command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    ended = subprocess.run(
-        [*command, "-c", str(ROOT / "constraints.txt"), *arguments], capture_output=True, text=True, check=False
-    )
-    if ended.returncode:
-        errors = "\n".join(line for line in ended.stderr.splitlines() if line.startswith("ERROR"))
-        raise PeerError(f"{name}: pip: {last_line(errors or ended.stderr)} - try it by hand")
-
-
-def last_line(text: str) -> str:
-    """Return the last line of a text that says something."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "nothing was said"
-
-
 def _compared(name: str, python: Path, case: Path, repetitions: int) -> Iterator[Pair]:
     """Yield what both sides answer, job by job, in turns; the first answers warm the caches."""
     with _side("pmcore", Path(sys.executable), case) as ours, _side(name, python, case) as theirs:
@@ -302,12 +139,12 @@ def _compared(name: str, python: Path, case: Path, repetitions: int) -> Iterator
         for job in PEERS[name].jobs:
             pair = Pair(name, job)
             try:
-                for repetition in range(repetitions + 1):
+                for repetition in range((min(repetitions, LONG) if job == RETRAINING else repetitions) + 1):
                     answers = theirs.ask(job), ours.ask(job)
                     if repetition:
                         pair.theirs.append(answers[0])
                         pair.ours.append(answers[1])
-                if job == "lira, training":
+                if job == RETRAINING:
                     theirs.ask("leave")
             except PeerError as error:
                 print(f"NOT COMPARED: {error}", flush=True)
@@ -318,7 +155,7 @@ def _compared(name: str, python: Path, case: Path, repetitions: int) -> Iterator
 
 @contextmanager
 def _side(name: str, python: Path, case: Path) -> Iterator[Side]:
-    side = Side(name, python, case, case.parent / f"{name}.log")
+    side = Side(name, python, case, case / f"{name}.log")
     try:
         side.start()
         yield side
