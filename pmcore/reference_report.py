@@ -6,9 +6,11 @@ from pmcore.evaluate import share
 from pmcore.numerals import count
 from pmcore.plan import Plan
 from pmcore.reference_answers import Accuracy
-from pmcore.reference_set import ReferenceSet
+from pmcore.reference_set import AUDITED, ReferenceSet
 from pmcore.schema import ReferencePart, ReferencesPart, Share, Validity
 
+UNEQUAL = 0.1
+"""Difference of the references that saw a member and a non-member, on average, from which the audit warns."""
 LIKE = 0.05
 """How far the accuracy of a reference may be from the target's."""
 
@@ -56,6 +58,14 @@ def check_coverage(plan: Plan) -> Validity:
         return Validity(name="references", verdict="warning", text=text)
     if placed.set.manifest is not None and placed.set.manifest.target.sha256 != plan.model.sha256:
         text = f"{models} trained for another model (sha256 {(placed.set.manifest.target.sha256 or 'unknown')[:8]}…)"
+        return Validity(name="references", verdict="warning", text=text)
+    members, others = (placed.membership[role].sum(axis=1).mean() for role in AUDITED)
+    if abs(members - others) > UNEQUAL:
+        text = (
+            f"{models}; members were seen by {members:.1f} of them on average and non-members by {others:.1f}: attacks "
+            "that compare with them can err either way, and their intervals may not hold - make references in halves "
+            "of a pool with both"
+        )
         return Validity(name="references", verdict="warning", text=text)
     text = (
         f"{models}; every audited record was seen by {coverage.inside} of them or more, and not seen by {coverage.out} "

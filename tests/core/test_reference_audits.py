@@ -285,3 +285,13 @@ def test_forged_lists_of_references_are_refused(
     with pytest.raises(AuditError, match=complaint) as caught:
         case.audit(references=str(folder), attacks=("reference",)).plan()
     assert "\n" not in str(caught.value)
+
+
+def test_references_that_saw_one_side_more_often_are_a_warning(tmp_path: Path) -> None:
+    made = make_reference_case(tmp_path)
+    membership = made.membership.copy()
+    membership[: made.case.n_members, 0] = False
+    np.savez(made.archive, logits=made.logits, membership=membership)
+    (check,) = (check for check in made.audit().run().report.validity if check.name == "references")
+    assert check.verdict == "warning"
+    assert "members were seen by 3.5 of them on average and non-members by 4.0" in check.text
