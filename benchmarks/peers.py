@@ -175,7 +175,7 @@ def table(pairs: Sequence[Pair]) -> str:
         spread = f"{median(shares):.2g} ({min(shares):.2g} to {max(shares):.2g})"
         own = pair.ours[-1]
         auc = f"{own['auc']:.3f} [{own['low']:.3f}, {own['high']:.3f}]"
-        queries = f"{own['queries']} / {pair.theirs[-1]['queries']:.0f}" if "queries" in own else ""
+        queries = f"{own['queries']:.0f} / {pair.theirs[-1]['queries']:.0f}" if "queries" in own else ""
         cells = pair.peer, pair.job, *map(seconds, times), spread, auc, _areas(pair.theirs), queries
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
